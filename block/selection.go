@@ -1,0 +1,139 @@
+package block
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/ipfs/go-cid"
+)
+
+// Scope says how much of the DAG below the end of a path is selected: the
+// dag-scope parameter of the trustless gateway (IPIP-402).
+type Scope string
+
+// The scopes.
+const (
+	ScopeAll    Scope = "all"    // every block below the terminus
+	ScopeEntity Scope = "entity" // a whole file, or a directory's own blocks without its children
+	ScopeBlock  Scope = "block"  // the terminus block alone
+)
+
+// Encoding says how the selected blocks are written.
+type Encoding string
+
+// The encodings.
+const (
+	EncodingRaw Encoding = "raw" // the bytes of one block
+	EncodingCAR Encoding = "car" // a CARv1 stream
+)
+
+// Selection is a request for content, with its meaning and without its
+// protocol: what a gateway parses and a client builds.
+type Selection struct {
+	Root     cid.Cid
+	Path     []string // decoded segments below Root, may be empty
+	Scope    Scope
+	Bytes    *ByteRange // entity-bytes; implies ScopeEntity
+	Dups     bool       // repeat blocks that occur more than once (dups=y)
+	Encoding Encoding
+}
+
+// Body is the answer to a [Selection], planned but not yet read.
+type Body interface {
+	// Size returns the exact length in bytes and true where it is known before
+	// reading, else false.
+	Size() (int64, bool)
+	// Variant tells apart the bodies that one selection could have (another
+	// plan, another order of blocks), for entity tags. It is short and safe to
+	// quote in a header. Empty means that nobody vouches for equal bytes.
+	Variant() string
+	// Send writes the body. Bytes that fail verification are never written: Send
+	// stops with an error instead, after fewer bytes than Size. It returns the
+	// bytes written.
+	Send(ctx context.Context, w io.Writer) (int64, error)
+}
+
+// Ranger is a [Body] of which a part can be sent.
+type Ranger interface {
+	Body
+	// SendRange writes n bytes from offset off of the body.
+	SendRange(ctx context.Context, w io.Writer, off, n int64) (int64, error)
+}
+
+// Opener plans bodies.
+type Opener interface {
+	// Open answers sel. It reads no more than it must to know that the root and
+	// the path exist. Absent content matches [io/fs.ErrNotExist].
+	Open(ctx context.Context, sel Selection) (Body, error)
+}
+
+// ByteRange is the value of entity-bytes: an inclusive range of a file's bytes.
+// Negative numbers count from the end. It is written "from:to", where a to of
+// "*" means the end.
+type ByteRange struct {
+	From int64
+	To   int64
+	Open bool // to the end; To is ignored
+}
+
+// ParseByteRange reads the form "from:to".
+func ParseByteRange(s string) (*ByteRange, error) {
+	from, to, ok := strings.Cut(s, ":")
+	if !ok {
+		return nil, fmt.Errorf("entity-bytes %q: want FROM:TO, such as 0:1023 or -512:*", s)
+	}
+	var r ByteRange
+	var err error
+	if r.From, err = strconv.ParseInt(from, 10, 64); err != nil {
+		return nil, fmt.Errorf("entity-bytes %q: %q is not a number", s, from)
+	}
+	if r.Open = to == "*"; r.Open {
+		return &r, nil
+	}
+	if r.To, err = strconv.ParseInt(to, 10, 64); err != nil {
+		return nil, fmt.Errorf("entity-bytes %q: %q is neither a number nor *", s, to)
+	}
+	// With both ends counted from the same side, an inverted range is knowable here.
+	if (r.From >= 0) == (r.To >= 0) && r.To < r.From {
+		return nil, fmt.Errorf("entity-bytes %q: ends before it begins", s)
+	}
+	return &r, nil
+}
+
+// String returns the form "from:to".
+func (r ByteRange) String() string {
+	if r.Open {
+		return strconv.FormatInt(r.From, 10) + ":*"
+	}
+	return strconv.FormatInt(r.From, 10) + ":" + strconv.FormatInt(r.To, 10)
+}
+
+// Resolve returns the range as offsets [from, to) in a file of size bytes. A
+// range that reaches over an end is clamped; one that lies wholly outside a file
+// that has bytes gives [ErrRange].
+func (r ByteRange) Resolve(size int64) (from, to int64, err error) {
+	from, to = r.From, size
+	if from < 0 {
+		from = max(size+from, 0)
+	}
+	if !r.Open {
+		to = r.To
+		if to < 0 {
+			to += size
+		}
+		if to < size {
+			to++ // inclusive to exclusive; guarded against overflow
+		}
+		to = min(to, size)
+	}
+	if size == 0 {
+		return 0, 0, nil
+	}
+	if from >= size || to <= from {
+		return 0, 0, fmt.Errorf("entity-bytes %s of %d bytes: %w", r, size, ErrRange)
+	}
+	return from, to, nil
+}
