@@ -1,0 +1,109 @@
+package config
+
+// The comment of each field is the documentation of its key in [Template]:
+// write for the person who edits the file.
+
+// Where packs and the index are kept. Paths that are not absolute start at the
+// home directory.
+type Store struct {
+	// The store of packs: file:PATH, mem: (gone when the node stops), or
+	// http://HOST/PATH and https://HOST/PATH to serve packs that lie elsewhere (read only).
+	Packs string `toml:"packs"`
+	// The store of the index: pebble:PATH, or mem: (gone when the node stops).
+	Index string `toml:"index"`
+}
+
+// How content is added. Options of the add command win.
+type Add struct {
+	// The UnixFS profile that decides the CIDs (IPIP-499): "unixfs-v1-2025" or
+	// "unixfs-v0-2015".
+	Profile string `toml:"profile"`
+	// The size at which a pack is ended and the next begun.
+	PackSize Size `toml:"pack_size"`
+	// What the index records: "single-level" (where each block is), "multiple-level"
+	// (each root with its packs and blocks, and the plan that makes serving fast),
+	// "all" (both) or "none".
+	Index string `toml:"index"`
+}
+
+// The public HTTP listener.
+type Gateway struct {
+	// Address and port. Port 0 picks a free one and prints it. With ":8080" all
+	// machines that reach this one can ask.
+	Listen string `toml:"listen"`
+	// Certificate and key files (PEM) for HTTPS. Both or none.
+	TLSCert string `toml:"tls_cert"`
+	// The key file that belongs to tls_cert.
+	TLSKey string `toml:"tls_key"`
+	// Requests served at once. More are answered 429 with Retry-After. 0 is no limit.
+	MaxConcurrent int `toml:"max_concurrent"`
+	// Requests a second for each client address. More are answered 429 with
+	// Retry-After. 0 is no limit.
+	Rate float64 `toml:"rate"`
+	// Requests that a client may send at once before its rate applies.
+	Burst int `toml:"burst"`
+	// Addresses or networks (CIDR) of reverse proxies whose X-Forwarded-For header
+	// names the client.
+	TrustedProxies []string `toml:"trusted_proxies"`
+	// Time that a client has to send its request's headers.
+	HeaderTimeout Duration `toml:"header_timeout"`
+	// Time that a connection may stay open without a request.
+	IdleTimeout Duration `toml:"idle_timeout"`
+	// Time without progress after which a response is cut off.
+	StallTimeout Duration `toml:"stall_timeout"`
+	// Time that running responses have to end when the node stops.
+	ShutdownTimeout Duration `toml:"shutdown_timeout"`
+}
+
+// The listener for health, metrics and profiles. It has no login.
+type Admin struct {
+	// Address and port. Empty turns it off.
+	Listen string `toml:"listen"`
+	// Permit an address that other machines can reach.
+	AllowRemote bool `toml:"allow_remote"`
+}
+
+// When bytes are checked against their hash.
+type Verify struct {
+	// "once" checks a block the first time that this process serves it, "always" each
+	// time, "never" leaves it to the scrubber and to the client.
+	Mode string `toml:"mode"`
+}
+
+// The background check of all stored packs. What fails is never served again.
+type Scrub struct {
+	// Run while the node runs.
+	Enabled bool `toml:"enabled"`
+	// Bytes read a second at most. 0 is no limit.
+	Rate ByteRate `toml:"rate"`
+	// Time from the start of one pass to the start of the next.
+	Interval Duration `toml:"interval"`
+}
+
+// Memory for caches. 0 turns one off.
+type Cache struct {
+	// The embedded index's own cache of its pages.
+	Index Size `toml:"index"`
+	// Plans of recently served content.
+	Plans Size `toml:"plans"`
+	// Small blocks that were recently read, such as directories.
+	Blocks Size `toml:"blocks"`
+}
+
+// What the node writes to standard error.
+type Log struct {
+	// The least that is written: "debug", "info", "warn" or "error".
+	Level string `toml:"level"`
+	// "json" or "text".
+	Format string `toml:"format"`
+	// Write a line for each request.
+	Access bool `toml:"access"`
+}
+
+// OpenTelemetry traces, sent by OTLP over HTTP.
+type Trace struct {
+	// URL of the collector, such as "http://127.0.0.1:4318". Empty turns traces off.
+	Endpoint string `toml:"endpoint"`
+	// Share of requests that are traced, from 0 to 1, if the client did not decide.
+	SampleRatio float64 `toml:"sample_ratio"`
+}
