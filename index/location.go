@@ -1,0 +1,64 @@
+package index
+
+import (
+	"crypto/sha256"
+	"fmt"
+
+	"github.com/hashstream/hashstream/digest"
+)
+
+// Location is where bytes are: in a pack, or in a raw file that was never
+// transformed. Exactly one field is set.
+type Location struct {
+	Pack digest.Digest // a pack in the pack store
+	Path string        // a path or URL
+}
+
+const (
+	locationPack = 1
+	locationPath = 2
+)
+
+// String names the location for people.
+func (l Location) String() string {
+	if l.Path != "" {
+		return l.Path
+	}
+	return l.Pack.String()
+}
+
+// ref is the short name of a location in keys and plans: the first 16 bytes of
+// the sha2-256 of its encoding. It keeps a block's record small however long the
+// location is, and makes the put of a location idempotent.
+type ref [16]byte
+
+func (l Location) ref() ref {
+	sum := sha256.Sum256(l.encode())
+	return ref(sum[:16])
+}
+
+// encode returns the value of a location's key: a kind byte, then the multihash
+// of the pack or the path.
+func (l Location) encode() []byte {
+	if l.Path != "" {
+		return append([]byte{locationPath}, l.Path...)
+	}
+	return l.Pack.AppendTo([]byte{locationPack})
+}
+
+func decodeLocation(b []byte) (Location, error) {
+	if len(b) < 2 {
+		return Location{}, fmt.Errorf("%w: location of %d bytes", ErrCorrupt, len(b))
+	}
+	switch b[0] {
+	case locationPack:
+		d, err := digest.FromBytes(b[1:])
+		if err != nil {
+			return Location{}, fmt.Errorf("%w: location: %v", ErrCorrupt, err)
+		}
+		return Location{Pack: d}, nil
+	case locationPath:
+		return Location{Path: string(b[1:])}, nil
+	}
+	return Location{}, fmt.Errorf("%w: location of kind %d", ErrCorrupt, b[0])
+}

@@ -1,0 +1,130 @@
+package streamer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/hashstream/hashstream/block"
+	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/index"
+)
+
+func (s *Streamer) openRaw(ctx context.Context, d digest.Digest) (block.Body, error) {
+	if inline, ok := d.Inline(); ok {
+		return &memoryBody{inline}, nil
+	}
+	return s.openBlock(ctx, s.within(digest.Digest{}), d)
+}
+
+// openBlock finds a copy of one block that can be read.
+func (s *Streamer) openBlock(ctx context.Context, src source, d digest.Digest) (block.Ranger, error) {
+	var failed error
+	for rec, err := range s.index.Find(ctx, d, src.containing) {
+		if err != nil {
+			return nil, err
+		}
+		if rec.Type != index.Blob {
+			continue
+		}
+		if rec.Length > block.MaxSize {
+			failed = worse(failed, fmt.Errorf("streamer: block %s of %d bytes: %w", d, rec.Length, block.ErrTooLarge))
+			continue
+		}
+		if err := s.stat(ctx, rec.Location); err != nil {
+			failed = worse(failed, err)
+			continue
+		}
+		return &rawBody{s: s, rec: rec}, nil
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	// A multiple-level index knows a root only by its plan.
+	if p, err := s.plan(ctx, d); err == nil {
+		return s.rootBody(ctx, p)
+	}
+	return nil, fmt.Errorf("streamer: block %s: %w", d, fs.ErrNotExist)
+}
+
+func (s *Streamer) rootBody(ctx context.Context, p index.Plan) (block.Ranger, error) {
+	e, seg, err := p.Entry(ctx, p.First())
+	if err != nil {
+		return nil, err
+	}
+	rec, err := p.Record(ctx, e, seg)
+	if err != nil {
+		return nil, err
+	}
+	return &rawBody{s: s, rec: rec}, s.stat(ctx, rec.Location)
+}
+
+// rawBody is the bytes of one block.
+type rawBody struct {
+	s   *Streamer
+	rec index.Record
+}
+
+func (b *rawBody) Size() (int64, bool) { return b.rec.Length, true }
+func (b *rawBody) Variant() string     { return variant }
+
+func (b *rawBody) Send(ctx context.Context, w io.Writer) (int64, error) {
+	return b.SendRange(ctx, w, 0, b.rec.Length)
+}
+
+// SendRange implements [block.Ranger]. A part is sent only once the whole block
+// was verified.
+func (b *rawBody) SendRange(ctx context.Context, w io.Writer, off, n int64) (int64, error) {
+	if sent, done, err := b.sendVerified(ctx, w, off, n); done {
+		return sent, err
+	}
+	data, err := b.s.read(ctx, b.rec)
+	if err != nil {
+		if data, err = b.s.otherCopy(ctx, b.rec.Digest, err); err != nil {
+			return 0, err
+		}
+	}
+	m, err := w.Write(data[off : off+n])
+	return int64(m), err
+}
+
+// sendVerified sends from an object that was verified before. It reports false,
+// with nothing sent, if this one was not.
+func (b *rawBody) sendVerified(ctx context.Context, w io.Writer, off, n int64) (int64, bool, error) {
+	if b.s.o.Verify == VerifyAlways {
+		return 0, false, nil
+	}
+	key, err := b.s.key(b.rec.Location)
+	if err != nil {
+		return 0, false, nil
+	}
+	obj, err := b.s.packs.Get(ctx, key, b.rec.Offset+off, n)
+	if err != nil {
+		return 0, false, nil // the slow way says why, or finds another copy
+	}
+	defer obj.Close()
+	out, ok := obj.(io.WriterTo)
+	if !ok || !b.s.trusted(key, obj.Info().Version, b.rec.Offset, b.rec.Length) {
+		return 0, false, nil
+	}
+	sent, err := out.WriteTo(w)
+	if err == nil && sent != n {
+		err = fmt.Errorf("streamer: send %s: %w", b.rec.Digest, io.ErrUnexpectedEOF)
+	}
+	return sent, true, err
+}
+
+// trusted reports whether bytes may be sent without hashing them now.
+func (s *Streamer) trusted(key, version string, off, n int64) bool {
+	switch s.o.Verify {
+	case VerifyNever:
+		return true
+	case VerifyOnce:
+		return s.verified.covers(key, version, off, n)
+	}
+	return false
+}
+
+var _ block.Ranger = (*rawBody)(nil)

@@ -1,0 +1,332 @@
+// Package streamer turns what is asked for into bytes: it finds the places of
+// blocks in an index, plans the ranges that answer a selection, verifies them and
+// sends them.
+//
+// A [Streamer] is a [block.Source] of verified blocks and a [block.Opener] of
+// bodies. Where the index holds a plan of the DAG, a body is ranges of packs,
+// sent without passing through memory if store and connection allow it, with a
+// size that is known beforehand. Otherwise it is a walk over the blocks.
+//
+// No byte is sent that was not hashed: always, or once per process and version
+// of the object ([VerifyOnce], the default). A copy that fails is reported to
+// [Options.Quarantine] and another copy is used if there is one.
+//
+// # Errors
+//
+// Absent content matches [io/fs.ErrNotExist]; content of which every copy is
+// corrupt matches [digest.ErrMismatch].
+//
+// A Streamer is safe for concurrent use.
+package streamer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"runtime"
+
+	"github.com/ipfs/go-cid"
+	"github.com/maypok86/otter/v2"
+
+	"github.com/hashstream/hashstream/blob"
+	"github.com/hashstream/hashstream/block"
+	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/index"
+	"github.com/hashstream/hashstream/pack"
+)
+
+// Verify says when bytes are hashed before they are sent.
+type Verify string
+
+// The policies.
+const (
+	VerifyOnce   Verify = "once"   // the first time in this process, and again when the object changes
+	VerifyAlways Verify = "always" // every time
+	VerifyNever  Verify = "never"  // leave it to the scrubber and the receiver
+)
+
+// Store is what a Streamer needs of the pack store.
+type Store interface {
+	blob.Getter
+	blob.Stater
+}
+
+// Options tunes a [Streamer]. Nil and zero values mean the defaults.
+type Options struct {
+	Verify     Verify // default VerifyOnce
+	CacheBytes int64  // blocks that carry links, kept in memory for path resolution; default 8 MiB
+	Trace      Trace
+	// Quarantine is told of every copy that failed verification, so that it can be
+	// kept from being served by others.
+	Quarantine func(ctx context.Context, d digest.Digest, loc index.Location, cause error)
+}
+
+// Trace is told what happens. Any hook may be nil; hooks must be quick and safe
+// for concurrent use.
+type Trace struct {
+	Planned  func(planned bool)                       // a CAR body was opened, with a plan or as a walk
+	Verified func(blocks int, bytes int64, err error) // blocks were hashed
+	Cache    func(hit bool)                           // the cache of linking blocks was asked
+}
+
+// Streamer serves verified content from an index and a pack store.
+type Streamer struct {
+	index    *index.Index
+	packs    Store
+	o        Options
+	verified *verified
+	hashing  chan struct{} // bounds the hashing at one time
+	buffers  buffers
+	cache    *otter.Cache[digest.Digest, block.Block]
+}
+
+// New returns a Streamer over idx and packs.
+func New(idx *index.Index, packs Store, o *Options) *Streamer {
+	s := &Streamer{index: idx, packs: packs, verified: newVerified(), hashing: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	if o != nil {
+		s.o = *o
+	}
+	if s.o.Verify == "" {
+		s.o.Verify = VerifyOnce
+	}
+	if s.o.CacheBytes <= 0 {
+		s.o.CacheBytes = 8 << 20
+	}
+	s.cache = otter.Must(&otter.Options[digest.Digest, block.Block]{
+		MaximumWeight: uint64(s.o.CacheBytes),
+		Weigher:       func(_ digest.Digest, b block.Block) uint32 { return uint32(len(b.Data)) + 128 },
+	})
+	return s
+}
+
+// Distrust forgets that anything at loc was verified. A scrubber calls it for a
+// location where it found a bad block.
+func (s *Streamer) Distrust(loc index.Location) {
+	if key, err := s.key(loc); err == nil {
+		s.verified.forget(key)
+	}
+	s.cache.InvalidateAll()
+}
+
+// key is the name of a location in the pack store.
+func (s *Streamer) key(loc index.Location) (string, error) {
+	if loc.Pack.IsZero() {
+		return "", fmt.Errorf("streamer: location %s: no store holds it: %w", loc, fs.ErrNotExist)
+	}
+	return pack.Key(loc.Pack), nil
+}
+
+// Blocks implements [block.Source].
+func (s *Streamer) Blocks(ctx context.Context, d digest.Digest) iter.Seq2[block.Block, error] {
+	return s.within(digest.Digest{}).Blocks(ctx, d)
+}
+
+// within returns a source that also looks for blocks in the plan of a containing.
+func (s *Streamer) within(containing digest.Digest) source { return source{s, containing} }
+
+type source struct {
+	*Streamer
+	containing digest.Digest
+}
+
+func (s source) Blocks(ctx context.Context, d digest.Digest) iter.Seq2[block.Block, error] {
+	return func(yield func(block.Block, error) bool) {
+		b, err := s.block(ctx, d)
+		if !yield(b, err) || err != nil {
+			return
+		}
+		p, err := s.plan(ctx, d)
+		if errors.Is(err, fs.ErrNotExist) {
+			return
+		}
+		if err != nil {
+			yield(block.Block{}, err)
+			return
+		}
+		s.planned(ctx, p, yield)
+	}
+}
+
+// planned yields the blocks of a plan after its root.
+func (s *Streamer) planned(ctx context.Context, p index.Plan, yield func(block.Block, error) bool) {
+	sel := planSelection{plan: p, from: p.First() + 1, to: p.End()}
+	for e, err := range sel.entries(ctx) {
+		var b block.Block
+		if err == nil {
+			b, err = s.entryBlock(ctx, e)
+		}
+		if !yield(b, err) || err != nil {
+			return
+		}
+	}
+}
+
+func (s *Streamer) entryBlock(ctx context.Context, e placed) (block.Block, error) {
+	c, err := e.CID()
+	if err != nil {
+		return block.Block{}, err
+	}
+	d, err := digest.FromCID(c)
+	if err != nil {
+		return block.Block{}, err
+	}
+	data, err := s.read(ctx, index.Record{Digest: d, Location: e.location, Offset: e.Offset, Length: e.Size})
+	if err != nil {
+		data, err = s.otherCopy(ctx, d, err)
+	}
+	return block.Block{CID: c, Data: data}, err
+}
+
+// block returns the verified block of d.
+func (s source) block(ctx context.Context, d digest.Digest) (block.Block, error) {
+	b, hit := s.cache.GetIfPresent(d)
+	if s.o.Trace.Cache != nil {
+		s.o.Trace.Cache(hit)
+	}
+	if hit {
+		return b, nil
+	}
+	data, err := s.data(ctx, d, s.containing)
+	if err != nil {
+		return block.Block{}, err
+	}
+	b = block.Block{CID: d.CID(cid.Raw), Data: data}
+	if len(data) <= 256<<10 {
+		s.cache.Set(d, b)
+	}
+	return b, nil
+}
+
+// data returns the verified bytes of d from the first copy that has them.
+func (s *Streamer) data(ctx context.Context, d, containing digest.Digest) ([]byte, error) {
+	var failed error
+	for rec, err := range s.index.Find(ctx, d, containing) {
+		if err != nil {
+			return nil, err
+		}
+		if rec.Type != index.Blob {
+			continue
+		}
+		data, err := s.read(ctx, rec)
+		if err == nil {
+			return data, nil
+		}
+		failed = worse(failed, err)
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	// A multiple-level index knows a root only by its plan.
+	if p, err := s.plan(ctx, d); err == nil {
+		return s.rootOf(ctx, p)
+	}
+	return nil, fmt.Errorf("streamer: block %s: %w", d, fs.ErrNotExist)
+}
+
+func (s *Streamer) rootOf(ctx context.Context, p index.Plan) ([]byte, error) {
+	e, seg, err := p.Entry(ctx, p.First())
+	if err != nil {
+		return nil, err
+	}
+	rec, err := p.Record(ctx, e, seg)
+	if err != nil {
+		return nil, err
+	}
+	return s.read(ctx, rec)
+}
+
+// otherCopy returns the verified bytes of d from a copy that is not in
+// quarantine, or the error that made another one necessary.
+func (s *Streamer) otherCopy(ctx context.Context, d digest.Digest, failed error) ([]byte, error) {
+	if ctx.Err() != nil {
+		return nil, failed
+	}
+	data, err := s.data(ctx, d, digest.Digest{})
+	if err != nil {
+		return nil, worse(failed, err)
+	}
+	return data, nil
+}
+
+// worse keeps the error that tells more: corruption over absence, anything over nothing.
+func worse(a, b error) error {
+	if a == nil || errors.Is(a, fs.ErrNotExist) && !errors.Is(b, fs.ErrNotExist) {
+		return b
+	}
+	return a
+}
+
+// plan returns the first plan of d.
+func (s *Streamer) plan(ctx context.Context, d digest.Digest) (index.Plan, error) {
+	for p, err := range s.index.Plans(ctx, d) {
+		return p, err
+	}
+	return index.Plan{}, fmt.Errorf("streamer: plan of %s: %w", d, fs.ErrNotExist)
+}
+
+// read returns the bytes of a record, verified.
+func (s *Streamer) read(ctx context.Context, rec index.Record) ([]byte, error) {
+	key, err := s.key(rec.Location)
+	if err != nil {
+		return nil, err
+	}
+	if rec.Length > block.MaxSize {
+		return nil, fmt.Errorf("streamer: block %s of %d bytes: %w", rec.Digest, rec.Length, block.ErrTooLarge)
+	}
+	obj, err := s.packs.Get(ctx, key, rec.Offset, rec.Length)
+	if err != nil {
+		return nil, err
+	}
+	defer obj.Close()
+	data := make([]byte, rec.Length)
+	if _, err := io.ReadFull(obj, data); err != nil {
+		err = fmt.Errorf("streamer: read %s in %s: %w", rec.Digest, key, truncated(err))
+		return nil, s.distrust(ctx, rec.Digest, rec.Location, err)
+	}
+	if err := s.check(ctx, rec.Digest, data); err != nil {
+		return nil, s.distrust(ctx, rec.Digest, rec.Location, err)
+	}
+	s.verified.add(key, obj.Info().Version, rec.Offset, rec.Length)
+	return data, nil
+}
+
+// truncated makes an early end what it is here: bytes that are not those promised.
+func truncated(err error) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF || errors.Is(err, blob.ErrRange) {
+		return fmt.Errorf("%w: %w", digest.ErrMismatch, io.ErrUnexpectedEOF)
+	}
+	return err
+}
+
+// check hashes data unless verification is left to others. Where the hash
+// function is unknown nothing can be said, so nothing is served.
+func (s *Streamer) check(ctx context.Context, d digest.Digest, data []byte) error {
+	if s.o.Verify == VerifyNever {
+		return nil
+	}
+	select {
+	case s.hashing <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	err := d.Verify(data)
+	<-s.hashing
+	if s.o.Trace.Verified != nil {
+		s.o.Trace.Verified(1, int64(len(data)), err)
+	}
+	return err
+}
+
+// distrust reports a copy that is corrupt and returns err.
+func (s *Streamer) distrust(ctx context.Context, d digest.Digest, loc index.Location, err error) error {
+	if err == nil || !errors.Is(err, digest.ErrMismatch) {
+		return err
+	}
+	if s.o.Quarantine != nil {
+		s.o.Quarantine(context.WithoutCancel(ctx), d, loc, err)
+	}
+	return fmt.Errorf("streamer: %s: %w", loc, err)
+}
