@@ -2,7 +2,8 @@
 // stored whole and read in ranges. A backend is a file system, memory, an HTTP
 // server or a bucket; package blobtest holds the suite that each must pass.
 //
-// Keys are UTF-8, slash-separated and relative: no empty, "." or ".." segment.
+// Keys are UTF-8, slash-separated and relative: no empty, "." or ".." segment, no
+// zero byte. A store may reserve names for itself and call them malformed.
 //
 // # Errors
 //
@@ -19,6 +20,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -33,6 +35,7 @@ type Info struct {
 	ModTime time.Time // zero where the store has none
 	// Version changes whenever the content may have changed: an ETag, or a file's
 	// identity. Whoever checked the bytes of one version need not check them again.
+	// Empty means that the store cannot tell.
 	Version string
 }
 
@@ -47,7 +50,8 @@ type Object interface {
 // Getter reads.
 type Getter interface {
 	// Get opens n bytes of key from offset off; n < 0 means to the end. A range
-	// that reaches over the end is cut there. The caller closes the object.
+	// that reaches over the end is cut there, and one that starts at the end is
+	// empty. The caller closes the object.
 	Get(ctx context.Context, key string, off, n int64) (Object, error)
 }
 
@@ -94,6 +98,7 @@ type Draft interface {
 	Truncate(size int64) error
 	// Commit makes the object durable under key and ends the draft. If key exists,
 	// Commit keeps the object that is there (drafts are named by their content).
+	// If it fails nothing is stored, and the draft has ended too.
 	Commit(ctx context.Context, key string) error
 	// Discard ends the draft and frees its space. After Commit it does nothing.
 	Discard() error
@@ -128,7 +133,7 @@ func noEOF(err error) error {
 
 // CheckKey returns an error that matches [io/fs.ErrInvalid] if key is not well formed.
 func CheckKey(key string) error {
-	if key == "." || !fs.ValidPath(key) || !utf8.ValidString(key) {
+	if key == "." || !fs.ValidPath(key) || !utf8.ValidString(key) || strings.IndexByte(key, 0) >= 0 {
 		return fmt.Errorf("blob: key %q: %w", key, fs.ErrInvalid)
 	}
 	return nil

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package fsblob
+
+import "os"
+
+func startWriteback(*os.File) {}

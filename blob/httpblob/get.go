@@ -1,0 +1,232 @@
+package httpblob
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/hashstream/hashstream/blob"
+)
+
+var (
+	errSize  = errors.New("the server does not tell the size of the object")
+	errRange = errors.New("the server answered with another range than was asked for")
+)
+
+// Get opens n bytes of key from offset off.
+func (g *Getter) Get(ctx context.Context, key string, off, n int64) (blob.Object, error) {
+	o, err := g.get(ctx, key, off, n)
+	if err != nil {
+		return nil, fmt.Errorf("httpblob: get %s at %d: %w", key, off, err)
+	}
+	return o, nil
+}
+
+func (g *Getter) get(ctx context.Context, key string, off, n int64) (*object, error) {
+	if off < 0 {
+		return nil, fmt.Errorf("offset %d: %w", off, fs.ErrInvalid)
+	}
+	if n > math.MaxInt64-off {
+		n = -1
+	}
+	if n == 0 { // HTTP has no empty range
+		return g.empty(ctx, key, off)
+	}
+	x, err := g.do(ctx, http.MethodGet, key, rangeHeader(off, n))
+	if err != nil {
+		return nil, err
+	}
+	o := &object{exchange: x, key: key}
+	switch x.resp.StatusCode {
+	case http.StatusOK:
+		err = g.whole(o, off, n)
+	case http.StatusPartialContent:
+		err = g.partial(o, off, n)
+	case http.StatusRequestedRangeNotSatisfiable:
+		err = g.beyond(o, off)
+	default:
+		err = status(x.resp)
+	}
+	if err != nil {
+		x.close()
+		return nil, err
+	}
+	return o, nil
+}
+
+func rangeHeader(off, n int64) string {
+	switch {
+	case n > 0:
+		return fmt.Sprintf("bytes=%d-%d", off, off+n-1)
+	case off > 0:
+		return fmt.Sprintf("bytes=%d-", off)
+	}
+	return ""
+}
+
+// empty answers a range of no bytes by a description.
+func (g *Getter) empty(ctx context.Context, key string, off int64) (*object, error) {
+	i, err := g.stat(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if off > i.Size {
+		return nil, blob.ErrRange
+	}
+	return &object{key: key, info: i}, nil
+}
+
+// whole takes the range out of a complete answer.
+func (g *Getter) whole(o *object, off, n int64) (err error) {
+	size := o.exchange.resp.ContentLength
+	if o.info, err = g.info(o.key, o.exchange.resp, size); err != nil {
+		return err
+	}
+	if off > size {
+		return blob.ErrRange
+	}
+	if off > g.options.MaxSkip {
+		return fmt.Errorf("the server ignores ranges, and %d bytes are too many to skip", off)
+	}
+	if n < 0 || n > size-off {
+		n = size - off
+	}
+	o.n = off
+	if _, err := io.Copy(io.Discard, o); err != nil {
+		return err
+	}
+	o.n = n
+	return nil
+}
+
+// partial checks that the answer is the range that was asked for.
+func (g *Getter) partial(o *object, off, n int64) (err error) {
+	resp := o.exchange.resp
+	first, last, size, err := parseContentRange(resp.Header.Get("Content-Range"))
+	if err != nil {
+		return err
+	}
+	if o.info, err = g.info(o.key, resp, size); err != nil {
+		return err
+	}
+	want := size - off
+	if n >= 0 {
+		want = min(want, n)
+	}
+	if first != off || last-first+1 != want || resp.ContentLength >= 0 && resp.ContentLength != want {
+		return errRange
+	}
+	o.n = want
+	return nil
+}
+
+// beyond handles a range that the server cannot satisfy. One that starts exactly
+// at the end is empty for package blob.
+func (g *Getter) beyond(o *object, off int64) error {
+	size, ok := strings.CutPrefix(o.exchange.resp.Header.Get("Content-Range"), "bytes */")
+	if v, err := parseNumber(size); !ok || err != nil || v != off {
+		return blob.ErrRange
+	}
+	i, err := g.info(o.key, o.exchange.resp, off)
+	o.info = i
+	return err
+}
+
+// parseContentRange reads "bytes first-last/size" with 0 ≤ first ≤ last < size
+// (RFC 9110 section 14.4).
+func parseContentRange(s string) (first, last, size int64, err error) {
+	spec, ok := strings.CutPrefix(s, "bytes ")
+	span, total, ok2 := strings.Cut(spec, "/")
+	a, b, ok3 := strings.Cut(span, "-")
+	if !ok || !ok2 || !ok3 {
+		return 0, 0, 0, fmt.Errorf("malformed Content-Range %q", s)
+	}
+	if total == "*" {
+		return 0, 0, 0, errSize
+	}
+	var errs [3]error
+	first, errs[0] = parseNumber(a)
+	last, errs[1] = parseNumber(b)
+	size, errs[2] = parseNumber(total)
+	if errors.Join(errs[:]...) != nil || first > last || last >= size {
+		return 0, 0, 0, fmt.Errorf("malformed Content-Range %q", s)
+	}
+	return first, last, size, nil
+}
+
+// parseNumber reads digits only: no sign.
+func parseNumber(s string) (int64, error) {
+	v, err := strconv.ParseUint(s, 10, 63)
+	return int64(v), err
+}
+
+// info describes an object of size bytes from the header of an answer.
+func (g *Getter) info(key string, r *http.Response, size int64) (blob.Info, error) {
+	if size < 0 {
+		return blob.Info{}, errSize
+	}
+	if limit := g.options.MaxSize; limit > 0 && size > limit {
+		return blob.Info{}, fmt.Errorf("object of %d bytes, at most %d are allowed", size, limit)
+	}
+	i := blob.Info{Key: key, Size: size}
+	modified := r.Header.Get("Last-Modified")
+	if t, err := http.ParseTime(modified); err == nil {
+		i.ModTime = t
+	}
+	switch etag := r.Header.Get("ETag"); {
+	case etag != "" && !strings.HasPrefix(etag, "W/"):
+		i.Version = etag
+	case etag != "" || modified != "": // a weak tag may stay when bytes change
+		i.Version = fmt.Sprintf("%s %s %d", etag, modified, size)
+	}
+	return i, nil
+}
+
+// object is a range of which n bytes are still to come.
+type object struct {
+	exchange *exchange // nil for a range without bytes
+	key      string
+	info     blob.Info
+	n        int64
+	closed   bool
+}
+
+func (o *object) Info() blob.Info { return o.info }
+
+func (o *object) Read(p []byte) (int, error) {
+	if o.closed {
+		return 0, fmt.Errorf("httpblob: read %s: %w", o.key, fs.ErrClosed)
+	}
+	if o.n == 0 {
+		return 0, io.EOF
+	}
+	o.exchange.timer.Reset(o.exchange.timeout)
+	n, err := o.exchange.resp.Body.Read(p[:min(int64(len(p)), o.n)])
+	// The time between two reads is the reader's.
+	o.exchange.timer.Stop()
+	o.n -= int64(n)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	if err == nil || o.n == 0 {
+		return n, nil
+	}
+	return n, fmt.Errorf("httpblob: read %s: %w", o.key, o.exchange.cause(err))
+}
+
+// Close ends the exchange. What was not read is not fetched.
+func (o *object) Close() error {
+	if o.closed || o.exchange == nil {
+		o.closed = true
+		return nil
+	}
+	o.closed = true
+	return o.exchange.close()
+}
+
