@@ -1,0 +1,196 @@
+package gateway
+
+import (
+	"net/http"
+	"strings"
+)
+
+// Format is a kind of answer, by its name in the format parameter.
+type Format string
+
+// The formats.
+const (
+	FormatRaw    Format = "raw"         // one block
+	FormatCAR    Format = "car"         // a CARv1 stream
+	FormatRecord Format = "ipns-record" // a signed name record
+)
+
+func (f Format) mediaType() string {
+	switch f {
+	case FormatRaw:
+		return typeRaw
+	case FormatCAR:
+		return typeCAR
+	}
+	return typeRecord
+}
+
+// choice is the outcome of negotiation.
+type choice struct {
+	variant
+	accepted bool // the Accept header had a say: Vary and Content-Location are due
+}
+
+const (
+	askFor    = "Not acceptable: this gateway serves verifiable content only; ask for ?format=raw (one block) or ?format=car (a DAG), or send Accept: " + typeRaw + " or " + typeCAR + "."
+	askForCAR = "Not acceptable: CARs are served with version=1, order=dfs or order=unk, and dups=y or dups=n."
+	askRecord = "Not acceptable: names are served as signed records only; ask for ?format=ipns-record or send Accept: " + typeRecord + "."
+)
+
+// negotiate settles the format of an answer below /ipfs/. The format parameter
+// beats the Accept header (IPIP-523), and each car- parameter beats its
+// counterpart there.
+func negotiate(p *params, headers []string, hasPath bool) (choice, error) {
+	if p.format != "" {
+		return byParameter(p, headers)
+	}
+	accept, err := parseAccept(headers)
+	if err != nil {
+		return choice{}, err
+	}
+	cars := offered(p)
+	raw := variant{format: FormatRaw}
+	preferred := append([]variant{raw}, cars...)
+	if hasPath { // raw cannot be had: it is chosen only to be refused
+		preferred = cars
+	}
+	v, ok := pick(preferred, accept, p, anySubtype)
+	if !ok && hasPath {
+		v, ok = pick([]variant{raw}, accept, p, exact)
+	}
+	if !ok {
+		return choice{}, notAcceptable(accept)
+	}
+	if v.format == FormatCAR {
+		err = p.checkCAR()
+	}
+	return choice{v, true}, err
+}
+
+func notAcceptable(accept []mediaRange) error {
+	for _, m := range accept {
+		if m.is(FormatRecord) {
+			return refuse(http.StatusBadRequest, "Bad request: name records are found below /ipns/.")
+		}
+		if m.is(FormatCAR) && m.q > 0 {
+			return refuse(http.StatusNotAcceptable, askForCAR)
+		}
+	}
+	return refuse(http.StatusNotAcceptable, askFor)
+}
+
+// byParameter settles the format by ?format=. What a CAR still leaves open may
+// come from Accept.
+func byParameter(p *params, headers []string) (choice, error) {
+	switch Format(p.format) {
+	case FormatRaw:
+		return choice{variant{format: FormatRaw}, mentions(headers)}, nil
+	case FormatCAR:
+		return carByParameter(p, headers)
+	case FormatRecord:
+		return choice{}, refuse(http.StatusBadRequest, "Bad request: name records are found below /ipns/.")
+	}
+	switch p.format {
+	case "tar", "dag-json", "dag-cbor", "json", "cbor", "html":
+		return choice{}, refuse(http.StatusNotAcceptable, askFor)
+	}
+	return choice{}, refuse(http.StatusBadRequest, "Bad request: format %q is unknown; ask for raw or car.", clip(p.format))
+}
+
+func carByParameter(p *params, headers []string) (choice, error) {
+	cars := offered(p)
+	if err := p.checkCAR(); err != nil {
+		return choice{}, err
+	}
+	if !mentions(headers) {
+		return choice{cars[0], false}, nil
+	}
+	accept, err := parseAccept(headers)
+	if err != nil {
+		return choice{}, err
+	}
+	var named bool
+	for _, m := range accept {
+		named = named || m.is(FormatCAR) && m.q > 0
+	}
+	if !named {
+		return choice{cars[0], true}, nil
+	}
+	v, ok := pick(cars, accept, p, exact)
+	if !ok {
+		return choice{}, refuse(http.StatusNotAcceptable, askForCAR)
+	}
+	return choice{v, true}, nil
+}
+
+// offered returns the CARs that the URL allows, the server's preference first.
+func offered(p *params) []variant {
+	switch p.dups {
+	case "y":
+		return []variant{{FormatCAR, true}}
+	case "n":
+		return []variant{{FormatCAR, false}}
+	}
+	return []variant{{FormatCAR, false}, {FormatCAR, true}}
+}
+
+// pick returns the variant that is wanted most, of those that are named at least
+// as specifically as least. "*/*" alone names nothing: a browser sends it, and
+// wants none of these.
+func pick(variants []variant, accept []mediaRange, p *params, least int) (variant, bool) {
+	var best variant
+	var wanted offer
+	for _, v := range variants {
+		o := weigh(v, accept, p)
+		if o.q == 0 || o.specificity < least {
+			continue
+		}
+		if wanted.q == 0 || o.better(wanted) {
+			best, wanted = v, o
+		}
+	}
+	return best, wanted.q > 0
+}
+
+// mentions reports whether an Accept header could name one of our types, without
+// parsing it.
+func mentions(headers []string) bool {
+	for _, h := range headers {
+		if strings.Contains(strings.ToLower(h), "application/vnd.ip") {
+			return true
+		}
+	}
+	return false
+}
+
+// checkCAR refuses values of the car- parameters that cannot be served.
+func (p *params) checkCAR() error {
+	switch {
+	case p.version != "" && p.version != "1":
+		return refuse(http.StatusBadRequest, "Bad request: car-version %q cannot be served; only 1 can.", clip(p.version))
+	case p.order != "" && p.order != "dfs" && p.order != "unk":
+		return refuse(http.StatusBadRequest, "Bad request: car-order %q cannot be served; only dfs and unk can.", clip(p.order))
+	case p.dups != "" && p.dups != "y" && p.dups != "n":
+		return refuse(http.StatusBadRequest, "Bad request: car-dups is y or n, not %q.", clip(p.dups))
+	}
+	return nil
+}
+
+// negotiateRecord settles the format of an answer below /ipns/.
+func negotiateRecord(p *params, headers []string) (choice, error) {
+	record := variant{format: FormatRecord}
+	if p.format != "" {
+		if Format(p.format) != FormatRecord {
+			return choice{}, refuse(http.StatusNotAcceptable, askRecord)
+		}
+		return choice{record, false}, nil
+	}
+	accept, err := parseAccept(headers)
+	if err != nil {
+		return choice{}, err
+	}
+	if _, ok := pick([]variant{record}, accept, p, anySubtype); !ok {
+		return choice{}, refuse(http.StatusNotAcceptable, askRecord)
+	}
+	return choice{record, true}, nil
+}
