@@ -117,6 +117,9 @@ func Read(ctx context.Context, g Getter, key string, off, n int64) ([]byte, erro
 		return nil, err
 	}
 	defer obj.Close()
+	if have := obj.Info().Size - off; n < 0 || n > have { // before anything is allocated
+		return nil, fmt.Errorf("blob: read %s at %d+%d of %d bytes: %w", key, off, n, obj.Info().Size, io.ErrUnexpectedEOF)
+	}
 	b := make([]byte, n)
 	if _, err := io.ReadFull(obj, b); err != nil {
 		return nil, fmt.Errorf("blob: read %s at %d+%d: %w", key, off, n, noEOF(err))

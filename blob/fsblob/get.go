@@ -96,14 +96,14 @@ func (o *object) WriteTo(w io.Writer) (int64, error) {
 	defer buffers.Put(buf)
 	var sum int64
 	for o.n > 0 {
-		n, err := o.Read(buf[:])
+		k, rerr := o.Read(buf[:])
+		k, err := w.Write(buf[:k])
+		sum += int64(k)
 		if err != nil {
 			return sum, err
 		}
-		n, err = w.Write(buf[:n])
-		sum += int64(n)
-		if err != nil {
-			return sum, err
+		if rerr != nil {
+			return sum, rerr
 		}
 	}
 	return sum, nil
