@@ -1,0 +1,250 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+)
+
+// columns are the systems of the report, in order.
+var columns = []string{sysHashstream, sysNginx, sysBoxo, sysBound}
+
+// report prints what was measured, and writes the files that were asked for.
+func (b *bench) report() error {
+	if len(b.samples) == 0 {
+		return nil
+	}
+	var text bytes.Buffer
+	b.markdown(&text)
+	os.Stdout.Write(text.Bytes())
+	if b.out != "" {
+		if err := os.WriteFile(b.out, text.Bytes(), 0o644); err != nil {
+			return err
+		}
+	}
+	if b.options.json == "" {
+		return nil
+	}
+	all := map[string]map[string][]sample{}
+	for k, v := range b.samples {
+		if all[k.row] == nil {
+			all[k.row] = map[string][]sample{}
+		}
+		all[k.row][k.system] = v
+	}
+	out, err := json.MarshalIndent(all, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(b.options.json, append(out, '\n'), 0o644)
+}
+
+const reportHead = `# Benchmarks
+
+Written by ` + "`make bench`" + `. Every row was measured in one run, on the same bytes, each server in turn.
+Values are medians of %d rounds. A ratio compares two medians of this run and is so that more is better.
+
+* Machine: %s
+* Hashstream: %s
+* Peers: %s, boxo %s, go-car %s, go-ds-flatfs %s; built with %s
+* Date: %s%s
+
+## Results
+
+`
+
+const reportMethod = `
+## Method
+
+* **Data**: pseudo-random bytes from a fixed seed: files of %d MiB (leaves of 1 MiB and of 256 KiB), %d MiB
+  (leaves of 4 KiB) and %d MiB (add), in memory (tmpfs) where 12 GiB are free there. The DAG is that of the profile
+  unixfs-v1-2025 but for the leaf size. boxo's importer and go-car write each CAR, depth first and without duplicates; every
+  server's answer is compared with it, byte for byte (by sha2-256), once a run, outside of the measured time.
+* **Servers**: child processes on loopback, one at a time, started anew in every round, page cache warm. nginx sends the CAR, or
+  each block, as a static file: one worker per core, sendfile, tcp_nopush, open_file_cache, no access log. boxo is its gateway
+  handler over go-car's read-only blockstore: memory-mapped, index in memory, without timeouts and limits, so faster than a
+  gateway in service. Hashstream is the release binary with its default configuration.
+* **Client of CARs**: a raw TCP connection for each request, whose bytes %s, 1 MiB at a time; it costs every
+  server the same. **Ceiling** is this client against a Go program that only calls sendfile: what the client can take.
+* **First serve**: the first answer after a start of the process, which hashes every block. Its bound is the rate of
+  crypto/sha256 on one core, times the cores.
+* **Raw blocks**: wrk, 16 connections on %d threads, cycling through %d blocks of 256 KiB or %d of 4 KiB, after a warm-up.
+* **entity-bytes**: one connection, one request after another, 16 ranges around the middle in turn.
+* **HEAD**: the median of at most 300 requests on one connection, with Go's client, whose share is about that of nginx.
+* **add**: wall time of a process that adds the file to an empty store. boxo's importer writes to a flatfs, with sync, as Kubo
+  does. The bound is all cores hashing every byte twice (leaf and pack) with crypto/sha256.
+* **Memory**: VmHWM and VmRSS of /proc/PID/status; boxo's count the CAR that it maps. A slow reader takes 64 KiB sixteen times a second for %s.
+* **CPU**: user and system time of the server with its workers, or of the whole process of an add, per GiB of payload.
+
+## Repeat
+
+    make bench                                   # everything, about half an hour on two cores
+    cd bench && go run . -quick                  # a smoke test with small data
+    cd bench && go run . -only 'car-|raw-' -rounds 9 -json samples.json
+`
+
+var receiving = map[bool]string{false: "the kernel discards (MSG_TRUNC)", true: "are copied to memory and forgotten"}
+
+func (b *bench) markdown(w io.Writer) {
+	quick := ""
+	if b.quick {
+		quick = "\n* **Quick run: small data and short loads. These numbers are a smoke test.**"
+	}
+	fmt.Fprintf(w, reportHead, b.rounds, machine(), b.hashstreamVersion(context.Background()),
+		nginxVersion(), moduleVersion("github.com/ipfs/boxo"), moduleVersion("github.com/ipld/go-car/v2"),
+		moduleVersion("github.com/ipfs/go-ds-flatfs"), runtime.Version(), time.Now().UTC().Format(time.DateOnly), quick)
+	b.resultTable(w)
+	b.cpuTable(w)
+	b.writeNotes(w)
+	fmt.Fprintf(w, reportMethod, b.scale.big/mib, b.scale.small/mib, b.scale.add/mib, receiving[b.copies], b.threads,
+		min(1024, b.scale.big/(256*kib)), min(16384, b.scale.small/(4*kib)), b.scale.slow)
+}
+
+func (b *bench) resultTable(w io.Writer) {
+	fmt.Fprintln(w, "| work | unit | hashstream | nginx | boxo | bound | target | reached | |\n| --- | --- | ---: | ---: | ---: | ---: | --- | --- | --- |")
+	for _, r := range rows {
+		if !b.measuredRow(r.id) {
+			continue
+		}
+		cells := []string{r.work, r.unit}
+		for _, c := range columns {
+			cells = append(cells, number(b.median(r.id, c)))
+		}
+		var want, got, met []string
+		for _, t := range r.targets {
+			text, reached, ok := b.judge(r, t)
+			want, got = append(want, text), append(got, reached)
+			met = append(met, ok)
+		}
+		cells = append(cells, strings.Join(want, "; "), strings.Join(got, "; "), strings.Join(met, "; "))
+		fmt.Fprintln(w, "|", strings.Join(cells, " | "), "|")
+	}
+}
+
+// judge compares hashstream's median with a target.
+func (b *bench) judge(r row, t target) (want, got, met string) {
+	own, ok := b.median(r.id, sysHashstream)
+	if t.against == "" {
+		want = fmt.Sprintf("≤ %g %s", t.limit, r.unit)
+		if !ok {
+			return want, "–", "–"
+		}
+		return want, number(own, true), verdict(own <= t.limit)
+	}
+	want = fmt.Sprintf("≥ %g× %s", t.factor, t.against)
+	other, ok2 := b.median(r.id, t.against)
+	if !ok || !ok2 {
+		return want, "–", "–"
+	}
+	ratio := own / other
+	if r.lower {
+		ratio = other / own
+	}
+	return want, fmt.Sprintf("%.2f×", ratio), verdict(ratio >= t.factor)
+}
+
+func verdict(ok bool) string {
+	if ok {
+		return "met"
+	}
+	return "**not met**"
+}
+
+func (b *bench) cpuTable(w io.Writer) {
+	var lines []string
+	for _, r := range rows {
+		cells, any := []string{r.work}, false
+		for _, c := range columns[:3] {
+			v, ok := b.medianOf(r.id, c, func(s sample) float64 { return s.CPU })
+			any = any || ok && v > 0
+			cells = append(cells, number(v, ok))
+		}
+		if any {
+			lines = append(lines, "| "+strings.Join(cells, " | ")+" |")
+		}
+	}
+	if len(lines) > 0 {
+		fmt.Fprintf(w, "\n## CPU seconds per GiB\n\n| work | hashstream | nginx | boxo |\n| --- | ---: | ---: | ---: |\n%s\n", strings.Join(lines, "\n"))
+	}
+}
+
+func (b *bench) writeNotes(w io.Writer) {
+	notes := slices.Clone(b.notes)
+	for _, r := range rows {
+		if v, ok := b.median(r.id, sysCeiling); ok {
+			notes = append(notes, fmt.Sprintf("Ceiling of the client, %s: %s %s.", r.work, number(v, true), r.unit))
+		}
+	}
+	if len(notes) > 0 {
+		fmt.Fprintf(w, "\n## Notes\n\n* %s\n", strings.Join(notes, "\n* "))
+	}
+}
+
+func (b *bench) measuredRow(id string) bool {
+	return slices.ContainsFunc(columns, func(c string) bool { return len(b.samples[key{id, c}]) > 0 })
+}
+
+func (b *bench) median(row, system string) (float64, bool) {
+	return b.medianOf(row, system, func(s sample) float64 { return s.Value })
+}
+
+func (b *bench) medianOf(row, system string, f func(sample) float64) (float64, bool) {
+	var v []float64
+	for _, s := range b.samples[key{row, system}] {
+		v = append(v, f(s))
+	}
+	return median(v), len(v) > 0
+}
+
+// median returns the middle of v, 0 if v is empty.
+func median(v []float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	s := slices.Sorted(slices.Values(v))
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}
+
+// number writes v with about three digits.
+func number(v float64, ok bool) string {
+	switch {
+	case !ok:
+		return "–"
+	case v >= 100:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.1f", v)
+	case v >= 1:
+		return fmt.Sprintf("%.2f", v)
+	}
+	return fmt.Sprintf("%.3f", v)
+}
+
+func nginxVersion() string {
+	out, _ := exec.Command(toolPath("nginx"), "-v").CombinedOutput()
+	_, v, _ := strings.Cut(lastLine(out), ": ")
+	return cmp.Or(strings.TrimPrefix(v, "nginx version: "), "nginx")
+}
+
+func moduleVersion(path string) string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "?"
+	}
+	for _, m := range info.Deps {
+		if m.Path == path {
+			return m.Version
+		}
+	}
+	return "?"
+}
