@@ -229,4 +229,3 @@ func (o *object) Close() error {
 	o.closed = true
 	return o.exchange.close()
 }
-
