@@ -39,7 +39,7 @@ type Options struct {
 
 // Place is where a [Writer] put a block.
 type Place struct {
-	Pack   int   // ordinal of the pack within its Writer, from 0
+	Pack   int   // ordinal of the pack within its Writer, from 0; a pack that is left empty leaves a gap
 	Offset int64 // of the block's bytes in the pack
 	Size   int64 // of the block's bytes
 }
