@@ -1,0 +1,407 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashstream/hashstream/block"
+	"github.com/hashstream/hashstream/digest"
+)
+
+// observed collects what a Trace saw.
+type observed struct {
+	mu      sync.Mutex
+	results chan Result
+	causes  []Cause
+}
+
+func (o *observed) trace() *Trace {
+	return &Trace{
+		Done: func(_ *http.Request, res Result) { o.results <- res },
+		Broken: func(_ *http.Request, cause Cause, _ error) {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.causes = append(o.causes, cause)
+		},
+	}
+}
+
+func newObserved() *observed { return &observed{results: make(chan Result, 16)} }
+
+// TestCut cuts answers that have begun, on each protocol: the client must see an
+// error, and the trace the cause.
+func TestCut(t *testing.T) {
+	long := strings.Repeat("x", 100<<10)
+	for name, x := range map[string]struct {
+		body  fakeBody
+		cause Cause
+	}{
+		"absent":             {fakeBody{data: long, size: 1 << 20, err: fs.ErrNotExist}, CauseAbsent},
+		"corrupt":            {fakeBody{data: long, size: 1 << 20, err: digest.ErrMismatch}, CauseCorrupt},
+		"other":              {fakeBody{data: long, size: 1 << 20, err: errors.New("fire")}, CauseOther},
+		"few bytes sent":     {fakeBody{data: "x", size: 1 << 20, err: errors.New("fire")}, CauseOther},
+		"unknown length":     {fakeBody{data: long, size: -1, err: fs.ErrNotExist}, CauseAbsent},
+		"unknown, few bytes": {fakeBody{data: "x", size: -1, err: fs.ErrNotExist}, CauseAbsent},
+		"from a file":        {fakeBody{data: long, size: 1 << 20, err: fs.ErrNotExist, file: true}, CauseAbsent},
+		"too short":          {fakeBody{data: long, size: 1 << 20}, CauseLength},
+		"short by a byte":    {fakeBody{data: long, size: int64(len(long)) + 1, file: true}, CauseLength},
+	} {
+		for proto, client := range clients(t) {
+			t.Run(name+"/"+proto, func(t *testing.T) {
+				seen := newObserved()
+				body := x.body
+				f, c := one("data", &body)
+				res, err := client.Get(serve(t, New(f, &Options{Trace: seen.trace()})) + "/ipfs/" + c + "?format=car")
+				if err == nil {
+					defer res.Body.Close()
+					_, err = io.Copy(io.Discard, res.Body)
+				}
+				if err == nil {
+					t.Error("the cut answer looks whole")
+				}
+				got := <-seen.results
+				if !got.Cut || got.Status != 200 || got.Err == nil || got.Format != "car" || len(seen.causes) != 1 || seen.causes[0] != x.cause {
+					t.Errorf("result %+v, causes %v, want %s", got, seen.causes, x.cause)
+				}
+			})
+		}
+	}
+}
+
+// TestFailBeforeFirstByte: nothing was sent yet, so the answer is a proper one.
+func TestFailBeforeFirstByte(t *testing.T) {
+	for name, x := range map[string]struct {
+		body   fakeBody
+		status int
+		header string
+	}{
+		"absent":         {fakeBody{size: 9, err: fs.ErrNotExist}, 404, ""},
+		"corrupt":        {fakeBody{size: 9, err: digest.ErrMismatch}, 500, ""},
+		"nothing":        {fakeBody{size: 9}, 500, ""},
+		"unknown, empty": {fakeBody{size: -1}, 500, ""},
+		"too long":       {fakeBody{data: "longer than promised", size: 9}, 500, ""},
+		"too long, file": {fakeBody{data: "longer than promised", size: 9, file: true}, 500, ""},
+	} {
+		for proto, client := range clients(t) {
+			t.Run(name+"/"+proto, func(t *testing.T) {
+				body := x.body
+				f, c := one("data", &body)
+				res, err := client.Get(serve(t, New(f, nil)) + "/ipfs/" + c + "?format=car")
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer res.Body.Close()
+				text, err := io.ReadAll(res.Body)
+				if err != nil || res.StatusCode != x.status || !strings.HasSuffix(string(text), ".\n") {
+					t.Errorf("%d %q %v", res.StatusCode, text, err)
+				}
+				for _, name := range []string{"Etag", "Content-Disposition", "Accept-Ranges", "X-Ipfs-Path", "X-Ipfs-Roots"} {
+					if v := res.Header.Get(name); v != "" {
+						t.Errorf("the error has %s: %s", name, v)
+					}
+				}
+				if got := res.Header.Get("Cache-Control"); got != "no-store" {
+					t.Errorf("Cache-Control: %s", got)
+				}
+			})
+		}
+	}
+	f, c := one("data", &fakeBody{data: strings.Repeat("\x00", 5), size: 9, err: nil, variant: "v"})
+	f.bodies[rawCID("data")] = brokenRange{f.bodies[rawCID("data")]}
+	if w := ask(t, f, "GET", "/ipfs/"+c+"?format=raw", "Range", "bytes=1-3"); w.Code != 500 || w.Header().Get("Content-Range") != "" {
+		t.Errorf("range that fails at once: %d %v", w.Code, w.Header())
+	}
+}
+
+type brokenRange struct{ block.Body }
+
+func (brokenRange) SendRange(context.Context, io.Writer, int64, int64) (int64, error) {
+	return 0, digest.ErrMismatch
+}
+
+// raw10 speaks HTTP/1.0 without keep-alive and reads to the end of the connection.
+func raw10(t *testing.T, url, target string) (string, error) {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "GET %s HTTP/1.0\r\n\r\n", target)
+	all, err := io.ReadAll(conn)
+	return string(all), err
+}
+
+// TestCutHTTP10: without a length, the end of an HTTP/1.0 answer is the end of
+// its connection. Only a reset tells a cut answer from a whole one.
+func TestCutHTTP10(t *testing.T) {
+	long := strings.Repeat("x", 100<<10)
+	f, c := one("data", &fakeBody{data: long, size: -1, err: fs.ErrNotExist})
+	if all, err := raw10(t, serve(t, New(f, nil)), "/ipfs/"+c+"?format=car"); err == nil {
+		t.Errorf("%d bytes, and the end looks proper", len(all))
+	}
+	f, c = one("data", &fakeBody{data: long, size: -1})
+	if all, err := raw10(t, serve(t, New(f, nil)), "/ipfs/"+c+"?format=car"); err != nil || !strings.HasSuffix(all, long) {
+		t.Errorf("a whole answer: %d bytes, %v", len(all), err)
+	}
+}
+
+// TestRequestBody: a body on GET is refused, and the next request on the
+// connection is understood.
+func TestRequestBody(t *testing.T) {
+	f, c := one("data", whole("data"))
+	url := serve(t, New(f, nil))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	smuggled := "GET /ipfs/smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+	fmt.Fprintf(conn, "GET /ipfs/%s?format=raw HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", c, len(smuggled), smuggled)
+	fmt.Fprintf(conn, "GET /ipfs/%s?format=raw HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", c)
+	fmt.Fprintf(conn, "GET /ipfs/%s?format=raw HTTP/1.1\r\nHost: x\r\n\r\n", c)
+	in := bufio.NewReader(conn)
+	for i, want := range []int{400, 400, 200} {
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("answer %d: status %d, want %d", i, res.StatusCode, want)
+		}
+	}
+	for proto, client := range clients(t) {
+		req, err := http.NewRequest("GET", url+"/ipfs/"+c+"?format=raw", strings.NewReader("body"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != 400 {
+			t.Errorf("%s: status %d, want 400", proto, res.StatusCode)
+		}
+	}
+}
+
+// endless is a body that goes on until its writer fails.
+type endless struct {
+	file  bool
+	ended chan error
+}
+
+func (endless) Size() (int64, bool) { return 1 << 40, true }
+func (endless) Variant() string     { return "v" }
+
+func (e endless) Send(ctx context.Context, w io.Writer) (int64, error) {
+	var n int64
+	buf := make([]byte, 32<<10)
+	for {
+		k, err := w.Write(buf)
+		n += int64(k)
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			e.ended <- err
+			return n, err
+		}
+	}
+}
+
+// TestClientLeaves: the request's context ends with its client.
+func TestClientLeaves(t *testing.T) {
+	for proto, client := range clients(t) {
+		seen := newObserved()
+		e := endless{ended: make(chan error, 1)}
+		f, c := one("data", e)
+		res, err := client.Get(serve(t, New(f, &Options{Trace: seen.trace()})) + "/ipfs/" + c + "?format=car")
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Read(make([]byte, 1))
+		res.Body.Close()
+		<-e.ended
+		if got := <-seen.results; !got.Cut || seen.causes[0] != CauseClient {
+			t.Errorf("%s: %+v, causes %v", proto, got, seen.causes)
+		}
+		if err := f.ctx.Err(); err == nil {
+			t.Errorf("%s: the context of Open still lives", proto)
+		}
+	}
+}
+
+// TestStalled: a client that takes no bytes is cut; one that takes few is not.
+func TestStalled(t *testing.T) {
+	for proto, client := range clients(t) {
+		seen := newObserved()
+		e := endless{ended: make(chan error, 1)}
+		f, c := one("data", e)
+		res, err := client.Get(serve(t, New(f, &Options{Trace: seen.trace(), IdleTimeout: 200 * time.Millisecond})) + "/ipfs/" + c + "?format=car")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		select {
+		case <-e.ended:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s: the stalled client holds its connection", proto)
+		}
+		if got := <-seen.results; !got.Cut || seen.causes[0] != CauseStalled {
+			t.Errorf("%s: %+v, causes %v", proto, got, seen.causes)
+		}
+	}
+}
+
+func TestSlowIsNotStalled(t *testing.T) {
+	const size = 24 << 20
+	for proto, client := range clients(t) {
+		for _, file := range []bool{false, true} {
+			f, c := one("data", &fakeBody{data: strings.Repeat("x", size), size: size, file: file})
+			res, err := client.Get(serve(t, New(f, &Options{IdleTimeout: 300 * time.Millisecond})) + "/ipfs/" + c + "?format=car")
+			if err != nil {
+				t.Fatal(err)
+			}
+			began, n := time.Now(), int64(0)
+			for err == nil && n < size {
+				var k int64
+				k, err = io.CopyN(io.Discard, res.Body, 1<<20)
+				n += k
+				time.Sleep(50 * time.Millisecond)
+			}
+			res.Body.Close()
+			if err != nil || time.Since(began) < 600*time.Millisecond {
+				t.Errorf("%s, file %v: %d bytes, %v", proto, file, n, err)
+			}
+		}
+	}
+}
+
+// fileBody sends a file through ReadFrom, as backends on disk do.
+type fileBody struct {
+	f    *os.File
+	size int64
+}
+
+func (b fileBody) Size() (int64, bool) { return b.size, true }
+func (b fileBody) Variant() string     { return "v" }
+
+func (b fileBody) Send(ctx context.Context, w io.Writer) (int64, error) {
+	return b.SendRange(ctx, w, 0, b.size)
+}
+
+func (b fileBody) SendRange(_ context.Context, w io.Writer, off, n int64) (int64, error) {
+	if _, err := b.f.Seek(off, io.SeekStart); err != nil {
+		return 0, err
+	}
+	return w.(io.ReaderFrom).ReadFrom(&io.LimitedReader{R: b.f, N: n})
+}
+
+// readFromSpy stands for the server's connection: it sees what would reach
+// sendfile.
+type readFromSpy struct {
+	*httptest.ResponseRecorder
+	files, others int
+}
+
+func (s *readFromSpy) ReadFrom(r io.Reader) (int64, error) {
+	if l, ok := r.(*io.LimitedReader); ok {
+		if _, ok := l.R.(*os.File); ok {
+			s.files++
+			return io.Copy(s.ResponseRecorder, r)
+		}
+	}
+	s.others++
+	return io.Copy(s.ResponseRecorder, r)
+}
+
+// TestSendfileShape: the server must meet a file under at most one LimitedReader,
+// or the kernel's sendfile is lost without a trace.
+func TestSendfileShape(t *testing.T) {
+	const size = 3*stride + 17
+	name := filepath.Join(t.TempDir(), "pack")
+	if err := os.WriteFile(name, []byte(strings.Repeat("0123456789abcdef", size/16+1)[:size]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	f, c := one("data", fileBody{file, size})
+	limited := NewRateLimit(1000, nil).Wrap(NewConcurrencyLimit(10, nil).Wrap(New(f, nil)))
+	spy := &readFromSpy{ResponseRecorder: httptest.NewRecorder()}
+	limited.ServeHTTP(spy, httptest.NewRequest("GET", "/ipfs/"+c+"?format=car", nil))
+	if spy.files != 4 || spy.others != 0 || spy.Body.Len() != size {
+		t.Errorf("%d passes of a file, %d of something else, %d bytes", spy.files, spy.others, spy.Body.Len())
+	}
+	for proto, client := range clients(t) {
+		req, err := http.NewRequest("GET", serve(t, New(f, nil))+"/ipfs/"+c+"?format=raw", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Range", fmt.Sprintf("bytes=5-%d", size-2))
+		res, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil || res.StatusCode != 206 || string(got) != spy.Body.String()[5:size-1] {
+			t.Errorf("%s: status %d, %d bytes, %v", proto, res.StatusCode, len(got), err)
+		}
+	}
+}
+
+// TestTrace sees each request begin and end once.
+func TestTrace(t *testing.T) {
+	var started atomic.Int64
+	seen := newObserved()
+	trace := seen.trace()
+	trace.Start = func(*http.Request) { started.Add(1) }
+	f, c := one("data", whole("data"))
+	h := New(f, &Options{Trace: trace})
+	for _, x := range []struct {
+		method, target string
+		want           Result
+	}{
+		{"GET", "/ipfs/" + c + "?format=raw", Result{Status: 200, Bytes: 4, Format: "raw", Variant: "v"}},
+		{"HEAD", "/ipfs/" + c + "?format=car", Result{Status: 200, Format: "car", Variant: "v"}},
+		{"OPTIONS", "/", Result{Status: 204}},
+		{"GET", "/ipfs/" + rawCID("no").String() + "?format=car", Result{Status: 404, Format: "car", Bytes: 1}},
+	} {
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(x.method, x.target, nil))
+		got := <-seen.results
+		if x.want.Status == 404 {
+			x.want.Bytes = got.Bytes
+		}
+		if (got.Err != nil) != (x.want.Status == 404) || got.Elapsed <= 0 {
+			t.Errorf("%s %s: %+v", x.method, x.target, got)
+		}
+		got.Err, got.Elapsed = nil, 0
+		if got != x.want {
+			t.Errorf("%s %s: %+v, want %+v", x.method, x.target, got, x.want)
+		}
+	}
+	if started.Load() != 4 {
+		t.Errorf("started %d times", started.Load())
+	}
+}
