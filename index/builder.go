@@ -288,7 +288,7 @@ func (b *Builder) ref(ctx context.Context, loc Location) ref {
 		return r
 	}
 	r := loc.ref()
-	b.put(ctx, kv.Put(locationKey(r), loc.encode()))
+	b.put(ctx, kv.Put(locationKey(r), loc.Encode()))
 	if len(b.refs) >= maxRefs {
 		clear(b.refs)
 	}

@@ -148,7 +148,7 @@ func (x *Index) location(ctx context.Context, r ref) (Location, error) {
 	if err != nil {
 		return Location{}, err
 	}
-	loc, err := decodeLocation(b)
+	loc, err := ParseLocation(b)
 	if err != nil {
 		return Location{}, err
 	}

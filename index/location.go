@@ -33,20 +33,21 @@ func (l Location) String() string {
 type ref [16]byte
 
 func (l Location) ref() ref {
-	sum := sha256.Sum256(l.encode())
+	sum := sha256.Sum256(l.Encode())
 	return ref(sum[:16])
 }
 
-// encode returns the value of a location's key: a kind byte, then the multihash
-// of the pack or the path.
-func (l Location) encode() []byte {
+// Encode returns the binary form: a kind byte, then the multihash of the pack or
+// the path.
+func (l Location) Encode() []byte {
 	if l.Path != "" {
 		return append([]byte{locationPath}, l.Path...)
 	}
 	return l.Pack.AppendTo([]byte{locationPack})
 }
 
-func decodeLocation(b []byte) (Location, error) {
+// ParseLocation is the inverse of [Location.Encode].
+func ParseLocation(b []byte) (Location, error) {
 	if len(b) < 2 {
 		return Location{}, fmt.Errorf("%w: location of %d bytes", ErrCorrupt, len(b))
 	}

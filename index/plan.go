@@ -194,3 +194,23 @@ func (p Plan) Record(ctx context.Context, e Entry, s *Segment) (Record, error) {
 	r.Location, err = p.Location(ctx, s, e.Source)
 	return r, err
 }
+
+// Locations yields every location that the plan's blocks are at, some of them
+// more than once.
+func (p Plan) Locations(ctx context.Context) iter.Seq2[Location, error] {
+	return func(yield func(Location, error) bool) {
+		for number := p.first; number < p.End(); number += SegmentEntries - number%SegmentEntries {
+			s, err := p.Segment(ctx, number)
+			if err != nil {
+				yield(Location{}, err)
+				return
+			}
+			for i := range s.Sources {
+				loc, err := p.Location(ctx, s, i)
+				if !yield(loc, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}

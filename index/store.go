@@ -46,7 +46,7 @@ func (x *Index) Locations(ctx context.Context) iter.Seq2[Location, error] {
 		for p, err := range x.store.Scan(ctx, kv.Prefix([]byte{keyLocation})) {
 			var loc Location
 			if err == nil {
-				loc, err = decodeLocation(p.Value)
+				loc, err = ParseLocation(p.Value)
 			}
 			if !yield(loc, err) || err != nil {
 				return
@@ -79,7 +79,7 @@ func (x *Index) Quarantined(ctx context.Context, d digest.Digest, loc Location) 
 // Bad is a copy in quarantine.
 type Bad struct {
 	Digest   digest.Digest
-	Location string // the location, or its reference in hex if it is gone
+	Location Location // zero if nothing is there any more
 	Since    time.Time
 	Cause    string
 }
@@ -109,12 +109,14 @@ func (x *Index) bad(ctx context.Context, p kv.Pair) (Bad, error) {
 	}
 	value := decoder{b: string(p.Value)}
 	bad := Bad{Digest: d, Since: time.Unix(value.int(), 0), Cause: value.b}
-	r := ref(suffix(p.Key))
-	bad.Location = fmt.Sprintf("%x", r)
-	if loc, err := x.location(ctx, r); err == nil {
-		bad.Location = loc.String()
+	if value.err != nil {
+		return Bad{}, value.err
 	}
-	return bad, value.err
+	bad.Location, err = x.location(ctx, suffix(p.Key))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return bad, err
 }
 
 // Stats counts what an index holds.
