@@ -52,7 +52,11 @@ func New(c cid.Cid, data []byte) (Block, error) {
 	if err != nil {
 		return Block{}, fmt.Errorf("block %s: %w", c, err)
 	}
-	if err := d.Verify(data); err != nil {
+	err = d.Verify(data)
+	if errors.Is(err, digest.ErrMismatch) {
+		err = digest.ErrMismatch // c says which digest
+	}
+	if err != nil {
 		return Block{}, fmt.Errorf("block %s: %w", c, err)
 	}
 	return Block{CID: c, Data: data}, nil

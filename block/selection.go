@@ -90,14 +90,17 @@ func ParseByteRange(s string) (*ByteRange, error) {
 	if r.From, err = strconv.ParseInt(from, 10, 64); err != nil {
 		return nil, fmt.Errorf("entity-bytes %q: %q is not a number", s, from)
 	}
-	if r.Open = to == "*"; r.Open {
-		return &r, nil
+	if r.Open = to == "*"; !r.Open {
+		r.To, err = strconv.ParseInt(to, 10, 64)
 	}
-	if r.To, err = strconv.ParseInt(to, 10, 64); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("entity-bytes %q: %q is neither a number nor *", s, to)
 	}
+	if s != r.String() { // +1, -0, 007: one range has one spelling
+		return nil, fmt.Errorf("entity-bytes %q: want plain numbers, such as %s", s, r)
+	}
 	// With both ends counted from the same side, an inverted range is knowable here.
-	if (r.From >= 0) == (r.To >= 0) && r.To < r.From {
+	if !r.Open && (r.From >= 0) == (r.To >= 0) && r.To < r.From {
 		return nil, fmt.Errorf("entity-bytes %q: ends before it begins", s)
 	}
 	return &r, nil
@@ -112,28 +115,29 @@ func (r ByteRange) String() string {
 }
 
 // Resolve returns the range as offsets [from, to) in a file of size bytes. A
-// range that reaches over an end is clamped; one that lies wholly outside a file
-// that has bytes gives [ErrRange].
+// range that reaches over an end is clamped, one that lies wholly outside a file
+// that has bytes gives [ErrRange]. A range that comes out as empty, because the
+// file is or because its ends crossed, is from == to and selects the file's root
+// block alone (trustless gateway specification, entity-bytes).
 func (r ByteRange) Resolve(size int64) (from, to int64, err error) {
-	from, to = r.From, size
-	if from < 0 {
-		from = max(size+from, 0)
-	}
-	if !r.Open {
-		to = r.To
-		if to < 0 {
-			to += size
-		}
-		if to < size {
-			to++ // inclusive to exclusive; guarded against overflow
-		}
-		to = min(to, size)
-	}
 	if size == 0 {
 		return 0, 0, nil
 	}
-	if from >= size || to <= from {
-		return 0, 0, fmt.Errorf("entity-bytes %s of %d bytes: %w", r, size, ErrRange)
+	from, last := r.From, r.To
+	if r.Open {
+		last = size - 1
+	} else if last < 0 {
+		last += size
 	}
-	return from, to, nil
+	if from < 0 {
+		from += size
+	}
+	switch {
+	case from >= size || (from <= last && last < 0):
+		return 0, 0, fmt.Errorf("entity-bytes %s of %d bytes: %w", r, size, ErrRange)
+	case last < from:
+		from = max(from, 0)
+		return from, from, nil
+	}
+	return max(from, 0), min(last, size-1) + 1, nil
 }

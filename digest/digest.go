@@ -34,8 +34,13 @@ import (
 // are refused, because they would let a name carry unbounded content.
 const MaxIdentity = 128
 
-// maxSize bounds the hash value of a carried digest, in bytes.
-const maxSize = 128
+const (
+	// maxSize bounds the hash value of a carried digest, in bytes.
+	maxSize = 128
+	// maxText bounds the text of a CID, in bytes. The longest one that can pass is
+	// in base 2; decoding base 58 takes quadratic time.
+	maxText = 2048
+)
 
 var (
 	// ErrInvalid reports bytes or text that are not a well-formed multihash or CID.
@@ -77,6 +82,9 @@ func FromCID(c cid.Cid) (Digest, error) {
 
 // Parse reads a digest from the text of a CID of any version and multibase.
 func Parse(s string) (Digest, error) {
+	if len(s) > maxText {
+		return Digest{}, fmt.Errorf("%w: text of %d bytes", ErrInvalid, len(s))
+	}
 	c, err := cid.Decode(s)
 	if err != nil {
 		return Digest{}, fmt.Errorf("%w: %q: %v", ErrInvalid, s, err)
@@ -123,8 +131,11 @@ func (d Digest) AppendTo(b []byte) []byte { return append(b, d.multihash...) }
 // IsZero reports whether d is the zero value.
 func (d Digest) IsZero() bool { return d.multihash == "" }
 
-// CID returns the version 1 CID of d with a codec.
+// CID returns the version 1 CID of d with a codec, undefined for the zero value.
 func (d Digest) CID(codec uint64) cid.Cid {
+	if d.IsZero() {
+		return cid.Undef
+	}
 	return cid.NewCidV1(codec, multihash.Multihash(d.multihash))
 }
 
@@ -149,9 +160,9 @@ func (d Digest) Inline() ([]byte, bool) {
 // otherwise an error that matches [ErrMismatch], or [ErrUnsupported] where the
 // function, or a truncation of its value, cannot be checked.
 func (d Digest) Verify(data []byte) error {
-	code := d.Code()
-	if want, known := code.size(); known && len(d.Value()) != want {
-		return fmt.Errorf("%w: %s truncated to %d bytes", ErrUnsupported, code, len(d.Value()))
+	code, value, _ := split([]byte(d.multihash))
+	if want, known := code.size(); known && len(value) != want {
+		return fmt.Errorf("%w: %s truncated to %d bytes", ErrUnsupported, code, len(value))
 	}
 	if code == Identity && len(data) > MaxIdentity {
 		return d.mismatch()
