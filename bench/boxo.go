@@ -21,7 +21,7 @@ import (
 
 // startBoxo serves one CAR with boxo's gateway handler.
 func (b *bench) startBoxo(ctx context.Context, car string) (*server, error) {
-	return startServer(ctx, b.self, "boxo-serve", car)
+	return startServer(ctx, nil, b.self, "boxo-serve", car)
 }
 
 // boxoServe is a child: boxo's trustless gateway over go-car's read-only

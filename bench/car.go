@@ -63,10 +63,11 @@ func (b *bench) withServer(ctx context.Context, system string, d *dataset, root 
 		return err
 	}
 	defer s.stop()
-	if err := f(s); err != nil {
-		return fmt.Errorf("%w; its log ends: %s", err, lastLine([]byte(s.log.String())))
+	err = f(s)
+	if log := lastLine([]byte(s.log.String())); err != nil && log != "" {
+		return fmt.Errorf("%w; its log ends: %s", err, log)
 	}
-	return nil
+	return err
 }
 
 // measured is what a load did.

@@ -52,9 +52,11 @@ func (b *bench) runHashstreamAdd(ctx context.Context, home, file string, leaf in
 	return runToEnd(ctx, b.binary, "--home", home, "add", "--quiet", "--chunk-size", strconv.FormatInt(leaf, 10), file)
 }
 
-// startHashstream serves home. The line of the public listener comes first.
+// startHashstream serves home with the default configuration but for the access
+// log, which nginx does not write here either. The address that is printed first is
+// that of the public listener.
 func (b *bench) startHashstream(ctx context.Context, home string) (*server, error) {
-	return startServer(ctx, b.binary, "--home", home, "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	return startServer(ctx, []string{"HASHSTREAM_LOG_ACCESS=false"}, b.binary, "--home", home, "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 }
 
 // addToHashstream gives d a home that holds it.

@@ -121,6 +121,9 @@ func run(ctx context.Context, o options) error {
 		}
 		b.logf("  took %s", time.Since(start).Round(time.Millisecond))
 	}
+	if ctx.Err() != nil {
+		b.out = "" // a run that was cut short replaces no report
+	}
 	errs = append(errs, context.Cause(ctx), b.report())
 	return errors.Join(errs...)
 }

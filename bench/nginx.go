@@ -56,7 +56,7 @@ func (b *bench) startNginx(ctx context.Context, root string) (*server, error) {
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
-	s, err := spawn(nil, toolPath("nginx"), "-p", dir, "-e", "stderr", "-c", config)
+	s, err := spawn(nil, nil, toolPath("nginx"), "-p", dir, "-e", "stderr", "-c", config)
 	if err != nil {
 		return nil, err
 	}

@@ -32,13 +32,14 @@ type server struct {
 // address finds where a child says that it listens.
 var address = regexp.MustCompile(`127\.0\.0\.1:[0-9]+`)
 
-// startServer runs a program that prints its address on standard output.
-func startServer(ctx context.Context, name string, args ...string) (*server, error) {
+// startServer runs a program that prints its address on standard output, with
+// environment variables in addition to this program's.
+func startServer(ctx context.Context, env []string, name string, args ...string) (*server, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	s, err := spawn(w, name, args...)
+	s, err := spawn(w, env, name, args...)
 	w.Close()
 	if err != nil {
 		r.Close()
@@ -71,12 +72,13 @@ func startServer(ctx context.Context, name string, args ...string) (*server, err
 // spawn starts a process in a group of its own, so that Ctrl-C reaches this
 // program alone, which then stops its children. The kernel stops them should this
 // program be killed.
-func spawn(stdout *os.File, name string, args ...string) (*server, error) {
+func spawn(stdout *os.File, env []string, name string, args ...string) (*server, error) {
 	s := &server{cmd: exec.Command(name, args...), exited: make(chan struct{}), log: &tail{}}
 	if stdout != nil {
 		s.cmd.Stdout = stdout
 	}
 	s.cmd.Stderr = s.log
+	s.cmd.Env = append(os.Environ(), env...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	s.cmd.WaitDelay = time.Second
 	if err := s.cmd.Start(); err != nil {

@@ -73,7 +73,8 @@ const reportMethod = `
 * **Servers**: child processes on loopback, one at a time, started anew in every round, page cache warm. nginx sends the CAR, or
   each block, as a static file: one worker per core, sendfile, tcp_nopush, open_file_cache, no access log. boxo is its gateway
   handler over go-car's read-only blockstore: memory-mapped, index in memory, without timeouts and limits, so faster than a
-  gateway in service. Hashstream is the release binary with its default configuration.
+  gateway in service. Hashstream runs with its default configuration, but for the access log, which is
+  off as nginx's is.
 * **Client of CARs**: a raw TCP connection for each request, whose bytes %s, 1 MiB at a time; it costs every
   server the same. **Ceiling** is this client against a Go program that only calls sendfile: what the client can take.
 * **First serve**: the first answer after a start of the process, which hashes every block. Its bound is the rate of
@@ -84,6 +85,9 @@ const reportMethod = `
 * **add**: wall time of a process that adds the file to an empty store. boxo's importer writes to a flatfs, with sync, as Kubo
   does. The bound is all cores hashing every byte twice (leaf and pack) with crypto/sha256.
 * **Memory**: VmHWM and VmRSS of /proc/PID/status; boxo's count the CAR that it maps. A slow reader takes 64 KiB sixteen times a second for %s.
+* **Index**: %d records in pebblekv, in packs of 512 blocks, level single-level, random digests; the size is that of all files
+  after closing. One goroutine per core finds random records, each through the index to its location, while a writer adds 20
+  packs (10,240 records) a second, durably.
 * **CPU**: user and system time of the server with its workers, or of the whole process of an add, per GiB of payload.
 
 ## Repeat
@@ -107,7 +111,7 @@ func (b *bench) markdown(w io.Writer) {
 	b.cpuTable(w)
 	b.writeNotes(w)
 	fmt.Fprintf(w, reportMethod, b.scale.big/mib, b.scale.small/mib, b.scale.add/mib, receiving[b.copies], b.threads,
-		min(1024, b.scale.big/(256*kib)), min(16384, b.scale.small/(4*kib)), b.scale.slow)
+		min(1024, b.scale.big/(256*kib)), min(16384, b.scale.small/(4*kib)), b.scale.slow, b.scale.records)
 }
 
 func (b *bench) resultTable(w io.Writer) {

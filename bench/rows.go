@@ -51,5 +51,6 @@ var scenarios = []scenario{
 	{name: "HEAD", rows: []string{"head"}, run: head1G},
 	{name: "slow readers", rows: []string{"mem-serve", "mem-serve-now"}, run: slowReaders},
 	{name: "add", rows: []string{"add", "mem-add"}, run: addFile},
+	{name: "index", rows: []string{"index-p99", "index-size"}, run: bigIndex},
 	{name: "10 GiB", rows: []string{"mem-add-10g", "head-10g"}, big: true, run: tenGiB},
 }

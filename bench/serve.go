@@ -21,7 +21,7 @@ func (b *bench) startSystem(ctx context.Context, system string, d *dataset, root
 	case sysBoxo:
 		return b.startBoxo(ctx, d.car())
 	case sysCeiling:
-		return startServer(ctx, b.self, "sendfile-serve", d.car())
+		return startServer(ctx, nil, b.self, "sendfile-serve", d.car())
 	}
 	return nil, fmt.Errorf("no server for %s", system)
 }
