@@ -16,14 +16,14 @@ import (
 // be hashed while it is still in the processor's cache.
 const pieceSize = 256 << 10
 
-// sealer hashes and commits full volumes on goroutines of its own, as many as it
-// has slots. Reading a draft back costs a copy out of the page cache, and buys
-// that packs are hashed in parallel with each other and with their blocks.
+// sealer hashes what is not hashed yet of full volumes and commits them, on
+// goroutines of its own, as many as it has slots.
 type sealer struct {
-	slots   chan []byte // each slot is a buffer
-	running sync.WaitGroup
-	stopped atomic.Bool
-	ready   atomic.Bool // take has something
+	concurrency int
+	slots       chan []byte // each slot is a buffer
+	running     sync.WaitGroup
+	stopped     atomic.Bool
+	ready       atomic.Bool // take has something
 
 	mu   sync.Mutex
 	done []sealed
@@ -42,7 +42,7 @@ func newSealer(concurrency int) *sealer {
 	if concurrency <= 0 {
 		concurrency = runtime.GOMAXPROCS(0)
 	}
-	s := &sealer{slots: make(chan []byte, concurrency)}
+	s := &sealer{concurrency: concurrency, slots: make(chan []byte, concurrency)}
 	for range concurrency {
 		s.slots <- nil
 	}
@@ -81,13 +81,17 @@ func (s *sealer) seal(ctx context.Context, v *volume, buf *[]byte) (digest.Diges
 	return d, nil
 }
 
-// sum returns the sha2-256 of the volume's draft.
+// sum returns the sha2-256 of the volume's draft, of which v.hashed bytes need not
+// be read again.
 func (s *sealer) sum(ctx context.Context, v *volume, buf []byte) (digest.Digest, error) {
-	h, err := digest.NewHasher(digest.SHA256)
-	if err != nil {
-		return digest.Digest{}, err
+	h := v.hash
+	if h == nil {
+		var err error
+		if h, err = digest.NewHasher(digest.SHA256); err != nil {
+			return digest.Digest{}, err
+		}
 	}
-	for off := int64(0); off < v.size; {
+	for off := v.hashed; off < v.size; {
 		if err := ctx.Err(); err != nil {
 			return digest.Digest{}, fmt.Errorf("pack: hash pack %d: %w", v.n, err)
 		}

@@ -3,13 +3,19 @@ package pack
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/hashstream/hashstream/blob"
+	"github.com/hashstream/hashstream/digest"
 )
 
 const (
 	bufferSize  = 1 << 20
 	bufferLimit = bufferSize / 8 // what is larger is written without passing the buffer
+	// fewCores is up to how many goroutines hash a pack while it is written, which
+	// saves reading it back but is no faster than one core hashes. With more, packs
+	// are read back and hashed in parallel.
+	fewCores = 4
 )
 
 // volume is one pack that is being written: a draft, and a buffer that gathers
@@ -26,6 +32,10 @@ type volume struct {
 	// holes are the reservations that are not filled: the offset of the block, and
 	// the size of its frame. The header of the first pack is one, at 0.
 	holes map[int64]int64
+	// Everything before hashed went through hash while it was written. Where hash
+	// is nil, and behind the first hole, the draft is read back instead.
+	hash   *digest.Hasher
+	hashed int64
 }
 
 // add appends head and data.
@@ -102,7 +112,14 @@ func (v *volume) flush() error {
 }
 
 func (v *volume) write(b []byte, off int64) error {
-	if _, err := v.draft.WriteAt(b, off); err != nil {
+	var hashing sync.WaitGroup
+	if v.hash != nil && off == v.hashed && len(v.holes) == 0 {
+		hashing.Go(func() { v.hash.Write(b) })
+		v.hashed += int64(len(b))
+	}
+	_, err := v.draft.WriteAt(b, off)
+	hashing.Wait()
+	if err != nil {
 		return fmt.Errorf("pack: write pack %d: %w", v.n, err)
 	}
 	v.high = max(v.high, off+int64(len(b)))
@@ -131,6 +148,11 @@ func (w *Writer) open(ctx context.Context) error {
 		return fmt.Errorf("pack: start pack %d: %w", w.next, err)
 	}
 	v := &volume{n: w.next, draft: draft, buf: w.buf[:0], holes: map[int64]int64{}}
+	if w.sealer.concurrency <= fewCores {
+		if v.hash, err = digest.NewHasher(digest.SHA256); err != nil {
+			return err
+		}
+	}
 	w.next++
 	w.volumes[v.n], w.cur = v, v
 	if v.n > 0 {
