@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashstream/hashstream/blob"
@@ -254,4 +255,30 @@ func TestOpenFilesAreBounded(t *testing.T) {
 	if _, err := s.Get(t.Context(), "k000", 0, -1); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("Get after Close: %v, want fs.ErrClosed", err)
 	}
+}
+
+// TestIdleFilesAreClosed: a deleted file gives its space back though nobody asks.
+func TestIdleFilesAreClosed(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, dir, nil)
+		put(t, s, "k", make([]byte, 100<<10))
+		o, err := s.Get(t.Context(), "k", 0, -1)
+		must(t, err)
+		_, err = io.Copy(new(bytes.Buffer), o)
+		must(t, errors.Join(err, o.Close()))
+		if n := openFDs(t, dir); n != 2 {
+			t.Errorf("%d open files after a send, want the shared one and the sender's", n)
+		}
+		time.Sleep(9 * time.Second)
+		get(t, s, "k")
+		time.Sleep(9 * time.Second)
+		if n := openFDs(t, dir); n != 2 {
+			t.Errorf("%d open files while in use, want 2", n)
+		}
+		time.Sleep(12 * time.Second)
+		if n := openFDs(t, dir); n != 0 {
+			t.Errorf("%d open files when idle, want none", n)
+		}
+	})
 }

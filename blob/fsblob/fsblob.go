@@ -134,7 +134,7 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 }
 
 func (s *Store) syncDir(name string) error {
-	d, err := s.root.Open(name)
+	d, err := s.open(name, os.O_RDONLY)
 	if err != nil {
 		return err
 	}

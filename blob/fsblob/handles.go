@@ -66,10 +66,6 @@ func (c *handles) acquire(key string) (*handle, error) {
 		h.release()
 	}
 	f, fi, err := c.store.openFile(key)
-	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-		c.dropAll() // files of other keys are worth less than this read
-		f, fi, err = c.store.openFile(key)
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -78,9 +74,20 @@ func (c *handles) acquire(key string) (*handle, error) {
 	return c.insert(h), nil
 }
 
+// open is the root's, but when the process has no descriptor left it gives up the
+// files that are open for some later read.
+func (s *Store) open(name string, flag int) (*os.File, error) {
+	f, err := s.root.OpenFile(name, flag, fileMode)
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		s.files.dropAll()
+		f, err = s.root.OpenFile(name, flag, fileMode)
+	}
+	return f, err
+}
+
 // openFile opens a regular file. Without O_NONBLOCK a named pipe would block.
 func (s *Store) openFile(key string) (*os.File, fs.FileInfo, error) {
-	f, err := s.root.OpenFile(key, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := s.open(key, os.O_RDONLY|syscall.O_NONBLOCK)
 	if err != nil {
 		return nil, nil, err
 	}

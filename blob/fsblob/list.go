@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -54,7 +55,7 @@ func (s *Store) walk(ctx context.Context, dir, prefix string, yield func(blob.In
 // children returns the paths in dir that prefix allows, in the order of the keys
 // below them. Directories end with a slash, which is what orders them among files.
 func (s *Store) children(dir, prefix string) ([]string, error) {
-	d, err := s.root.Open(dir)
+	d, err := s.open(dir, os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) && dir != "." {
 		return nil, nil
 	}

@@ -30,6 +30,8 @@ func TestMain(m *testing.M) {
 		writer(dir)
 	case "limited":
 		limited(dir)
+	case "few descriptors":
+		fewDescriptors(dir)
 	}
 }
 
@@ -89,19 +91,13 @@ func TestKill(t *testing.T) {
 	acknowledged := map[string]bool{}
 	for range 10 {
 		cmd, out := start(t, dir, "writer")
-		time.Sleep(time.Duration(20+rand.IntN(60)) * time.Millisecond)
-		must(t, cmd.Process.Kill())
-		for {
-			line, err := out.ReadString('\n')
-			if err != nil {
-				break
-			}
+		line, err := out.ReadString('\n') // now it is at work
+		must(t, err)
+		time.AfterFunc(time.Duration(rand.IntN(50))*time.Millisecond, func() { cmd.Process.Kill() })
+		for ; err == nil; line, err = out.ReadString('\n') {
 			acknowledged[strings.TrimSpace(line)] = true
 		}
 		cmd.Wait()
-	}
-	if len(acknowledged) == 0 {
-		t.Fatal("the writers stored nothing")
 	}
 	s := open(t, dir, nil)
 	for i, err := range s.List(t.Context(), "") {
@@ -175,5 +171,37 @@ func TestFullDisk(t *testing.T) {
 		if i.Key != "fits" || i.Size != 1000 || err != nil {
 			t.Errorf("listed %+v, %v", i, err)
 		}
+	}
+}
+
+// fewDescriptors is a process that may open fewer files than the store keeps.
+func fewDescriptors(dir string) {
+	limit := syscall.Rlimit{Cur: 40, Max: 40}
+	s, err := fsblob.Open(dir, nil)
+	if err = errors.Join(err, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)); err != nil {
+		fmt.Println(err)
+		return
+	}
+	for i := range 100 {
+		key := fmt.Sprint("k", i)
+		err := s.Put(context.Background(), key, bytes.NewReader(make([]byte, 50<<10)))
+		o, gerr := s.Get(context.Background(), key, 0, -1)
+		if err = errors.Join(err, gerr); err == nil {
+			_, err = io.Copy(new(bytes.Buffer), o)
+			o.Close()
+		}
+		if err != nil {
+			fmt.Println(err)
+		}
+	}
+	fmt.Println("done")
+}
+
+func TestFewDescriptors(t *testing.T) {
+	cmd, out := start(t, t.TempDir(), "few descriptors")
+	b, err := io.ReadAll(out)
+	must(t, errors.Join(err, cmd.Wait()))
+	if string(b) != "done\n" {
+		t.Errorf("the process printed\n%s", b)
 	}
 }

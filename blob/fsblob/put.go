@@ -42,7 +42,7 @@ type temp struct {
 func (s *Store) newTemp() (*temp, error) {
 	for {
 		name := path.Join(tmpDir, rand.Text())
-		f, err := s.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
+		f, err := s.open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 		if errors.Is(err, fs.ErrNotExist) {
 			if err = s.root.Mkdir(tmpDir, dirMode); err == nil || errors.Is(err, fs.ErrExist) {
 				continue
@@ -150,7 +150,7 @@ func (s *Store) removeStale() {
 	names, _ := d.Readdirnames(-1)
 	for _, name := range names {
 		name = path.Join(tmpDir, name)
-		f, err := s.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		f, err := s.open(name, os.O_RDONLY|syscall.O_NONBLOCK)
 		if err != nil {
 			continue
 		}

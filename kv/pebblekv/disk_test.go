@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/kv"
 	"github.com/hashstream/hashstream/kv/pebblekv"
 )
@@ -118,15 +120,13 @@ func TestKill(t *testing.T) {
 	var acknowledged []string
 	for range 3 {
 		cmd, out := child(t, dir, "writer")
-		time.Sleep(150 * time.Millisecond)
-		must(t, cmd.Process.Kill())
-		for line, err := out.ReadString('\n'); err == nil; line, err = out.ReadString('\n') {
+		line, err := out.ReadString('\n') // now it is at work
+		must(t, err)
+		time.AfterFunc(time.Duration(rand.IntN(50))*time.Millisecond, func() { cmd.Process.Kill() })
+		for ; err == nil; line, err = out.ReadString('\n') {
 			acknowledged = append(acknowledged, strings.TrimSpace(line))
 		}
 		cmd.Wait()
-	}
-	if len(acknowledged) == 0 {
-		t.Fatal("the writers stored nothing")
 	}
 	s := open(t, dir, nil)
 	for _, key := range acknowledged {
@@ -172,6 +172,7 @@ func limited(dir string) {
 	}
 	_, err = s.Get(context.Background(), []byte("before"))
 	fmt.Println(err)
+	fmt.Println(s.Close() != nil)
 }
 
 // TestBrokenLog: a failed write is an error, not the end of the process.
@@ -179,7 +180,7 @@ func TestBrokenLog(t *testing.T) {
 	dir := t.TempDir()
 	cmd, out := child(t, dir, "limited")
 	answer, _ := io.ReadAll(out)
-	if err := cmd.Wait(); err != nil || string(answer) != "true\ntrue\n<nil>\n" {
+	if err := cmd.Wait(); err != nil || string(answer) != "true\ntrue\n<nil>\ntrue\n" {
 		t.Errorf("the process printed %q, %v", answer, err)
 	}
 	s := open(t, dir, nil)
@@ -205,6 +206,46 @@ func TestDamaged(t *testing.T) {
 		if _, err := pebblekv.Open(dir, nil); err == nil || errors.Is(err, pebblekv.ErrLocked) {
 			t.Errorf("Open of a damaged directory: %v", err)
 		}
+	}
+}
+
+// TestDamagedTable flips one bit in the middle of each table.
+func TestDamagedTable(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, nil)
+	var ops []kv.Op
+	for i := range 5000 {
+		k, v := record(i)
+		ops = append(ops, kv.Put(k, v))
+	}
+	must(t, errors.Join(s.Batch(t.Context(), ops), s.Compact(t.Context()), s.Close()))
+	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if err != nil || len(tables) == 0 {
+		t.Fatal("no tables", err)
+	}
+	for _, name := range tables {
+		b, err := os.ReadFile(name)
+		must(t, err)
+		b[len(b)/2] ^= 1
+		must(t, os.WriteFile(name, b, 0o600))
+	}
+	s = open(t, dir, nil)
+	failed := 0
+	for i := range 5000 {
+		k, _ := record(i)
+		if _, err := s.Get(t.Context(), k); errors.Is(err, digest.ErrMismatch) {
+			failed++
+		} else if err != nil {
+			t.Fatalf("Get: %v, want digest.ErrMismatch", err)
+		}
+	}
+	if failed == 0 || failed == 5000 {
+		t.Errorf("%d of 5000 records are damaged, want those of one block", failed)
+	}
+	for _, err = range s.Scan(t.Context(), kv.Range{}) {
+	}
+	if !errors.Is(err, digest.ErrMismatch) {
+		t.Errorf("Scan: %v, want digest.ErrMismatch", err)
 	}
 }
 

@@ -9,7 +9,8 @@
 // As package kv says. A directory that another process has open gives [ErrLocked].
 // A disk that is nearly full gives an error that matches [syscall.ENOSPC] before
 // anything is written, because Pebble cannot go on after a failed write. If one
-// fails nevertheless, all writes from then on fail and reads go on.
+// fails nevertheless, all writes from then on fail and reads go on. A damaged
+// table matches [digest.ErrMismatch].
 //
 // A Store is safe for concurrent use within one process.
 package pebblekv
@@ -30,6 +31,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/kv"
 )
 
@@ -44,7 +46,7 @@ const (
 // Options tunes a [Store].
 type Options struct {
 	// CacheBytes is the memory for blocks of tables, in bytes. Default 32 MiB.
-	// Writing takes up to 24 MiB more.
+	// Writing takes up to 12 MiB more.
 	CacheBytes int64
 	// MinFree is how many bytes must be free on the disk for a write to begin.
 	// Default 16 MiB, negative none.
@@ -169,7 +171,7 @@ func (s *Store) get(key []byte) ([]byte, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, damage(err)
 	}
 	defer c.Close()
 	return append(make([]byte, 0, len(v)), v...), nil
@@ -181,7 +183,7 @@ func (s *Store) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Pair, error] 
 		err := s.begin(ctx)
 		if err == nil {
 			defer s.users.Done()
-			err = s.scan(ctx, r, yield)
+			err = damage(s.scan(ctx, r, yield))
 		}
 		if err != nil {
 			yield(kv.Pair{}, fmt.Errorf("pebblekv: scan: %w", err))
@@ -198,7 +200,7 @@ func (s *Store) scan(ctx context.Context, r kv.Range, yield func(kv.Pair, error)
 		return err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
-	for ok := it.First(); ok; ok = it.Next() {
+	for ok := it.First(); ok; ok = it.Next() { // Close returns what ended it early
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -217,4 +219,19 @@ func (s *Store) scan(ctx context.Context, r kv.Range, yield func(kv.Pair, error)
 func pair(k, v []byte) kv.Pair {
 	b := append(append(make([]byte, 0, len(k)+len(v)), k...), v...)
 	return kv.Pair{Key: b[:len(k):len(k)], Value: b[len(k):]}
+}
+
+// damaged is a failed checksum of Pebble's, without the details that it appends
+// on lines of their own.
+type damaged string
+
+func (e damaged) Error() string        { return string(e) }
+func (e damaged) Is(target error) bool { return target == digest.ErrMismatch }
+
+func damage(err error) error {
+	if err != nil && pebble.IsCorruptionError(err) {
+		line, _, _ := strings.Cut(err.Error(), "\n")
+		return damaged(line)
+	}
+	return err
 }

@@ -15,7 +15,7 @@ import (
 const (
 	// memTable times memTables bounds what waits in memory to be written to a
 	// table, in bytes.
-	memTable  = 8 << 20
+	memTable  = 4 << 20
 	memTables = 3
 	// blockSize is what a find reads and unpacks, in bytes: large enough that the
 	// index of ten million records stays in the cache, small enough to be quick.
@@ -38,6 +38,7 @@ func tuned(lock *pebble.Lock, o *Options) *pebble.Options {
 	p := &pebble.Options{
 		Lock:                        lock,
 		Logger:                      adapter{logger},
+		EventListener:               listener(logger),
 		CacheSize:                   cache,
 		MemTableSize:                memTable,
 		MemTableStopWritesThreshold: memTables,
@@ -56,6 +57,14 @@ func tuned(lock *pebble.Lock, o *Options) *pebble.Options {
 		p.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
 	}
 	return p
+}
+
+// listener reports damage. Pebble's own would end the process.
+func listener(l *slog.Logger) *pebble.EventListener {
+	return &pebble.EventListener{
+		BackgroundError: func(err error) { l.Error("pebble", "message", err.Error()) },
+		DataCorruption:  func(i pebble.DataCorruptionInfo) { l.Error("pebble", "message", i.String()) },
+	}
 }
 
 // adapter gives Pebble's messages to slog.
