@@ -57,11 +57,17 @@ func (b *buffer) take(d digest.Digest) (data []byte, fresh, ok bool) {
 	return e.data, fresh, true
 }
 
-// claim records a block that was demanded when it arrived.
+// claim records a block that was demanded when the stream brought it.
 func (b *buffer) claim(d digest.Digest, data []byte) {
 	b.clock++
 	b.last = b.clock
 	b.remember(&entry{name: d, data: data, at: b.clock})
+}
+
+// fetched records a block that came by another way than the stream. It says
+// nothing about how far the traversal is in the stream.
+func (b *buffer) fetched(d digest.Digest, data []byte) {
+	b.remember(&entry{name: d, data: data})
 }
 
 func (b *buffer) remember(e *entry) {

@@ -51,7 +51,7 @@ type Trace struct {
 
 // Client fetches verified content from gateways.
 type Client struct {
-	gateways  []*gateway
+	gateways  []*server
 	http      *http.Client
 	transport *http.Transport // nil if it is the caller's
 	o         Options
@@ -197,7 +197,7 @@ func newTransport(o Options) *http.Transport {
 // each calls try for every gateway, the preferred one first, until one succeeds.
 // Gateways that said they are busy get another chance, after the pause that they
 // asked for. what names the content in the error.
-func (c *Client) each(ctx context.Context, what string, try func(*gateway) error) error {
+func (c *Client) each(ctx context.Context, what string, try func(*server) error) error {
 	errs := make([]error, len(c.gateways))
 	first := int(c.prefer.Load())
 	for round := 0; ; round++ {
@@ -228,7 +228,7 @@ func (c *Client) each(ctx context.Context, what string, try func(*gateway) error
 }
 
 // distrust makes the gateway after g the one to ask first.
-func (c *Client) distrust(g *gateway) {
+func (c *Client) distrust(g *server) {
 	for i := range c.gateways {
 		if c.gateways[i] == g {
 			c.prefer.CompareAndSwap(int64(i), int64((i+1)%len(c.gateways)))

@@ -19,6 +19,7 @@ import (
 	"github.com/hashstream/hashstream/block"
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/fetch"
+	"github.com/hashstream/hashstream/gateway"
 )
 
 func TestNew(t *testing.T) {
@@ -125,7 +126,7 @@ func TestRedirect(t *testing.T) {
 			w.Header().Set("Location", "file:///etc/passwd")
 			w.WriteHeader(http.StatusFound)
 		case strings.HasPrefix(r.URL.Path, "/away"):
-			http.Redirect(w, r, other, http.StatusFound)
+			http.Redirect(w, r, strings.Replace(other, "http://", "http://planted:secret@", 1), http.StatusFound)
 		default:
 			http.Redirect(w, r, "/away", http.StatusFound)
 		}
@@ -201,6 +202,20 @@ func TestEndlessHeader(t *testing.T) {
 	}()
 	if _, err := one(t.Context(), client(t, nil, "http://"+l.Addr().String())); err == nil {
 		t.Error("no error")
+	}
+}
+
+// The client understands what our own gateway says.
+func TestStatus(t *testing.T) {
+	for _, err := range []error{fs.ErrNotExist, block.ErrNotLink, gateway.ErrBusy, context.DeadlineExceeded} {
+		if got := (&fetch.StatusError{Status: gateway.StatusOf(err)}); !errors.Is(got, err) {
+			t.Errorf("%v becomes %d and %v", err, got.Status, got.Unwrap())
+		}
+	}
+	for status, want := range map[int]error{410: fs.ErrNotExist, 401: fs.ErrPermission, 403: fs.ErrPermission, 451: fs.ErrPermission, 416: block.ErrRange, 500: nil, 302: nil} {
+		if got := (&fetch.StatusError{Status: status}).Unwrap(); !errors.Is(got, want) {
+			t.Errorf("%d becomes %v, want %v", status, got, want)
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashstream/hashstream/block"
 	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/gateway"
 )
 
 // StatusError is a gateway's answer other than 200.
@@ -34,19 +35,18 @@ func (e *StatusError) Error() string {
 	return s
 }
 
-// Unwrap returns what the status means: the inverse of the gateway's own table.
+// Unwrap returns what the status means, or nil: the inverse of [gateway.StatusOf],
+// and what other servers say that ours does not.
 func (e *StatusError) Unwrap() error {
 	switch e.Status {
-	case http.StatusNotFound, http.StatusGone:
+	case http.StatusGone:
 		return fs.ErrNotExist
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusUnavailableForLegalReasons:
 		return fs.ErrPermission
 	case http.StatusRequestedRangeNotSatisfiable:
 		return block.ErrRange
-	case http.StatusNotImplemented:
-		return block.ErrNotLink
 	}
-	return nil
+	return errors.Unwrap(gateway.ErrorOf(e.Status))
 }
 
 // failure is the answers of all gateways to one question. It matches what they

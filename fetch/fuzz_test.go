@@ -12,7 +12,7 @@ import (
 // FuzzSession feeds a session arbitrary bytes as a CAR stream: whatever it hands
 // out must be what was asked for.
 func FuzzSession(f *testing.F) {
-	fix := newFixture(f, random(2000, 200), 200)
+	fix := newFixture(f, random(600, 100), 100)
 	sel := block.Selection{Root: fix.file, Scope: block.ScopeAll}
 	blocks := fix.walk(f, sel)
 	good := encode(fix.file, blocks)

@@ -20,7 +20,7 @@ func newBlock(d digest.Digest, data []byte) block.Block {
 // raw fetches one block from the first gateway that delivers it intact.
 func (c *Client) raw(ctx context.Context, d digest.Digest) ([]byte, error) {
 	var data []byte
-	err := c.each(ctx, d.String(), func(g *gateway) error {
+	err := c.each(ctx, d.String(), func(g *server) error {
 		var err error
 		data, err = c.rawFrom(ctx, g, d)
 		return err
@@ -32,7 +32,7 @@ func (c *Client) raw(ctx context.Context, d digest.Digest) ([]byte, error) {
 	return data, nil
 }
 
-func (c *Client) rawFrom(ctx context.Context, g *gateway, d digest.Digest) ([]byte, error) {
+func (c *Client) rawFrom(ctx context.Context, g *server, d digest.Digest) ([]byte, error) {
 	b, err := c.get(ctx, g, "/ipfs/"+d.String(), url.Values{"format": {"raw"}}, mediaRaw)
 	if err != nil {
 		return nil, err

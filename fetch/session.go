@@ -50,7 +50,7 @@ func (c *Client) Open(ctx context.Context, sel block.Selection) (*Session, error
 	if _, inline := root.Inline(); inline {
 		return s, nil // what it links to, if anything, has to be asked for singly
 	}
-	err = c.each(ctx, s.what, func(g *gateway) error {
+	err = c.each(ctx, s.what, func(g *server) error {
 		var err error
 		s.stream, err = c.openStream(ctx, g, sel)
 		return err
@@ -116,7 +116,7 @@ func (s *Session) block(ctx context.Context, d digest.Digest) ([]byte, error) {
 		if data, err = s.c.raw(ctx, d); err != nil {
 			return nil, s.incomplete(ctx, err)
 		}
-		s.buf.claim(d, data)
+		s.buf.fetched(d, data)
 	}
 	s.delivered = true
 	return data, nil

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -121,6 +122,15 @@ func junk(n, size int) []block.Block {
 	return blocks
 }
 
+// interleave puts a block that nobody wants before every other.
+func interleave(blocks []block.Block) []block.Block {
+	var mixed []block.Block
+	for i, b := range junk(len(blocks), chunkSize) {
+		mixed = append(mixed, b, blocks[i])
+	}
+	return mixed
+}
+
 func TestSession(t *testing.T) {
 	f := newFixture(t, random(300<<10, chunkSize), chunkSize)
 	good := func() *peer { return &peer{fixture: f, raw: f.mem} }
@@ -140,6 +150,7 @@ func TestSession(t *testing.T) {
 		}}}},
 		{name: "lacks a block", peers: []*peer{{fixture: f, blocks: dropOne, raw: f.mem}}, raws: 1},
 		{name: "flips a bit", peers: []*peer{{fixture: f, blocks: flipOne, raw: f.mem}}, raws: int64(blocks)},
+		{name: "flips a bit, any order", peers: []*peer{{fixture: f, raw: f.mem, blocks: func(b []block.Block) []block.Block { return shuffle(flipOne(b)) }}}, raws: int64(blocks)},
 		{name: "cut", peers: []*peer{{fixture: f, car: cutAt(0.5), raw: f.mem}}, raws: int64(blocks)},
 		{name: "ends early", peers: []*peer{{fixture: f, car: endAt(0.5), raw: f.mem}}, raws: int64(blocks)},
 		{name: "answers with a web page", peers: []*peer{{fixture: f, raw: f.mem, car: func(w http.ResponseWriter, _ *http.Request, _ []byte) {
@@ -151,16 +162,6 @@ func TestSession(t *testing.T) {
 			blocks := f.walk(t, block.Selection{Root: f.file, Scope: block.ScopeAll, Dups: true})
 			w.Write(encode(f.dir, blocks))
 		}}}},
-		{name: "flood of junk", peers: []*peer{{fixture: f, raw: f.mem, blocks: func(b []block.Block) []block.Block {
-			return append(junk(400, 32<<10), b...)
-		}}}, raws: int64(blocks)},
-		{name: "flood of one block", peers: []*peer{{fixture: f, raw: f.mem, blocks: func(b []block.Block) []block.Block {
-			one := junk(1, 32<<10)[0]
-			for range 400 {
-				b = append([]block.Block{one}, b...)
-			}
-			return b
-		}}}, raws: int64(blocks)},
 
 		{name: "second is good, first is absent", peers: []*peer{{any: status(404)}, good()}},
 		{name: "second is good, first is broken", peers: []*peer{{any: status(500)}, good()}},
@@ -214,6 +215,57 @@ func TestSession(t *testing.T) {
 	}
 }
 
+// A stream of blocks that nobody asked for is left after a bounded number of
+// bytes, and the content comes block by block.
+func TestSessionHostile(t *testing.T) {
+	f := newFixture(t, random(300<<10, chunkSize), chunkSize)
+	const buffer = 1 << 20
+	tests := []struct {
+		name  string
+		flood []block.Block
+		limit int
+	}{
+		{"many blocks", junk(400, 32<<10), buffer + buffer/2},
+		{"one block", slices.Repeat(junk(1, 32<<10), 400), 4*buffer + buffer/2},
+		{"empty blocks", slices.Repeat(junk(1, 0), 100_000), 4*buffer + buffer/2},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := &peer{fixture: f, raw: f.mem, blocks: func(b []block.Block) []block.Block { return append(tt.flood, b...) }}
+			var given []error
+			read := 0
+			c := client(t, &fetch.Options{Buffer: buffer, Trace: &fetch.Trace{
+				Fallback: func(_ string, why error) { given = append(given, why) },
+				Bytes:    func(n int) { read += n },
+			}}, p.start(t))
+			data, err := readFile(t.Context(), c, f)
+			if err != nil || !bytes.Equal(data, f.data) {
+				t.Errorf("error %v", err)
+			}
+			if len(given) != 1 || !errors.Is(given[0], fetch.ErrHostile) {
+				t.Errorf("gave up because of %v", given)
+			}
+			if read -= len(f.data); read > tt.limit {
+				t.Errorf("read %d bytes of junk, want at most %d", read, tt.limit)
+			}
+		})
+	}
+}
+
+// After a stream broke, the other gateways are asked first.
+func TestSessionDistrust(t *testing.T) {
+	f := newFixture(t, random(300<<10, chunkSize), chunkSize)
+	bad := &peer{fixture: f, raw: f.mem, blocks: flipOne}
+	good := &peer{fixture: f, raw: f.mem}
+	data, err := readFile(t.Context(), client(t, nil, bad.start(t), good.start(t)), f)
+	if err != nil || !bytes.Equal(data, f.data) {
+		t.Errorf("error %v", err)
+	}
+	if bad.raws.Load() != 0 || good.raws.Load() == 0 {
+		t.Errorf("asked the bad gateway for %d blocks, the good one for %d", bad.raws.Load(), good.raws.Load())
+	}
+}
+
 func idsOf(f fixture) ([]string, error) {
 	var ids []string
 	for b, err := range dag.Walk(context.Background(), f.mem, block.Selection{Root: f.file, Scope: block.ScopeAll}) {
@@ -248,7 +300,7 @@ func check(t *testing.T, err, is, not error) {
 // A stream out of order that is longer than the buffer still ends well.
 func TestSessionSmallBuffer(t *testing.T) {
 	f := newFixture(t, random(2<<20, chunkSize), chunkSize)
-	for name, change := range map[string]func([]block.Block) []block.Block{"shuffled": shuffle, "one missing": dropOne} {
+	for name, change := range map[string]func([]block.Block) []block.Block{"shuffled": shuffle, "one missing": dropOne, "junk between": interleave} {
 		t.Run(name, func(t *testing.T) {
 			p := &peer{fixture: f, raw: f.mem, blocks: change}
 			c := client(t, &fetch.Options{Buffer: 64 << 10}, p.start(t))
@@ -256,8 +308,8 @@ func TestSessionSmallBuffer(t *testing.T) {
 			if err != nil || !bytes.Equal(data, f.data) {
 				t.Errorf("error %v, %d bytes of %d", err, len(data), len(f.data))
 			}
-			if name == "one missing" && p.raws.Load() != 1 {
-				t.Errorf("asked for %d single blocks, want 1", p.raws.Load())
+			if want, ok := map[string]int64{"one missing": 1, "junk between": 0}[name]; ok && p.raws.Load() != want {
+				t.Errorf("asked for %d single blocks, want %d", p.raws.Load(), want)
 			}
 		})
 	}

@@ -16,7 +16,7 @@ import (
 
 // stream is one CAR response. Nothing in it is verified.
 type stream struct {
-	from  *gateway
+	from  *server
 	body  *body
 	car   *car.Reader
 	next  *time.Timer // runs while a section is awaited
@@ -31,7 +31,7 @@ type section struct {
 
 // openStream asks g for sel and reads as far as the first block: there are
 // gateways that answer 200 and an empty CAR for content that they do not have.
-func (c *Client) openStream(ctx context.Context, g *gateway, sel block.Selection) (*stream, error) {
+func (c *Client) openStream(ctx context.Context, g *server, sel block.Selection) (*stream, error) {
 	path, query, accept, err := request(sel)
 	if err != nil {
 		return nil, err

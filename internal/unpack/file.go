@@ -13,40 +13,21 @@ import (
 	"github.com/hashstream/hashstream/car"
 	"github.com/hashstream/hashstream/dag"
 	"github.com/hashstream/hashstream/digest"
-	"github.com/hashstream/hashstream/unixfs"
 )
 
 // bufferSize gathers the bytes of small leaves; larger ones are written directly.
 const bufferSize = 64 << 10
 
-// Writer writes the bytes of the file root to out. What fails midway has written
-// a part: callers that need all or nothing use [Tree] or [File].
+// Writer writes the bytes of the file root to out. Anything but a file matches
+// [dag.ErrNotFile]. What fails midway has written a part: callers that need all or
+// nothing use [Tree] or [File].
 func Writer(ctx context.Context, src block.Source, root cid.Cid, out io.Writer, o *Options) (Stats, error) {
 	w := newWriter(src, o)
-	b, err := w.fileRoot(ctx, root)
-	if err == nil {
-		w.stats.Files++
-		err = w.content(ctx, b, out)
-	}
-	if err != nil {
+	if err := w.content(ctx, src, root, out); err != nil {
 		return w.stats, fmt.Errorf("unpack: write %s: %w", root, err)
 	}
+	w.stats.Files++
 	return w.stats, nil
-}
-
-func (w *writer) fileRoot(ctx context.Context, root cid.Cid) (block.Block, error) {
-	b, err := block.Get(ctx, w.src, root)
-	if err != nil {
-		return block.Block{}, err
-	}
-	n, err := unixfs.Decode(b)
-	if err != nil {
-		return block.Block{}, err
-	}
-	if !n.IsFile() {
-		return block.Block{}, fmt.Errorf("%w but a %s", ErrNotFile, n.Type)
-	}
-	return b, nil
 }
 
 // CAR writes blocks as a CARv1 with one root, and returns how many there were. As
@@ -86,7 +67,12 @@ func File(dir *os.Root, name string, o *Options, fill func(io.Writer) error) err
 
 // file writes a file entity, of which b is the root block.
 func (w *writer) file(ctx context.Context, dir *os.Root, name string, b block.Block) error {
-	return w.create(dir, name, func(out io.Writer) error { return w.content(ctx, b, out) })
+	d, err := digest.FromCID(b.CID)
+	if err != nil {
+		return err
+	}
+	src := primed{w.src, d, b}
+	return w.create(dir, name, func(out io.Writer) error { return w.content(ctx, src, b.CID, out) })
 }
 
 // create makes a new file, never opening an old one nor following a link.
@@ -109,13 +95,9 @@ func (w *writer) create(dir *os.Root, name string, fill func(io.Writer) error) e
 	return err
 }
 
-// content writes the bytes of the file whose root block is b.
-func (w *writer) content(ctx context.Context, b block.Block, out io.Writer) error {
-	d, err := digest.FromCID(b.CID)
-	if err != nil {
-		return err
-	}
-	for data, err := range dag.FileBytes(ctx, primed{w.src, d, b}, b.CID) {
+// content writes the bytes of the file root.
+func (w *writer) content(ctx context.Context, src block.Source, root cid.Cid, out io.Writer) error {
+	for data, err := range dag.FileBytes(ctx, src, root) {
 		if err != nil {
 			return err
 		}

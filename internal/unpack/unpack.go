@@ -47,8 +47,6 @@ var (
 	ErrName = errors.New("unsafe name")
 	// ErrLimit reports content beyond a limit of [Options].
 	ErrLimit = errors.New("limit exceeded")
-	// ErrNotFile reports that one stream of bytes was wanted of something else.
-	ErrNotFile = errors.New("not a file")
 )
 
 const (

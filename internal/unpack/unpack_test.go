@@ -285,7 +285,7 @@ func TestWriter(t *testing.T) {
 		t.Errorf("%d bytes, %+v, %v", out.Len(), stats, err)
 	}
 	for name, n := range map[string]format.Node{"dir": m.dir(), "link": m.symlink("x")} {
-		if _, err := unpack.Writer(t.Context(), m, n.Cid(), &out, nil); !errors.Is(err, unpack.ErrNotFile) {
+		if _, err := unpack.Writer(t.Context(), m, n.Cid(), &out, nil); !errors.Is(err, dag.ErrNotFile) {
 			t.Errorf("%s: error %v", name, err)
 		}
 	}

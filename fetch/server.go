@@ -24,13 +24,13 @@ const (
 
 var errNotCAR = errors.New("the answer is no usable CAR")
 
-// gateway is one server's address.
-type gateway struct {
+// server is one gateway's address.
+type server struct {
 	base *url.URL // without credentials, without a trailing slash
 	auth string   // the Authorization header, or empty
 }
 
-func parseGateway(s string) (*gateway, error) {
+func parseGateway(s string) (*server, error) {
 	u, err := url.Parse(s)
 	if err != nil {
 		// The error of net/url repeats its input, which may hold a password.
@@ -51,11 +51,11 @@ func parseGateway(s string) (*gateway, error) {
 	path := strings.TrimRight(u.EscapedPath(), "/")
 	path = strings.TrimRight(strings.TrimSuffix(path, "/ipfs"), "/")
 	base := &url.URL{Scheme: u.Scheme, Host: u.Host}
-	return &gateway{base: base.JoinPath(path), auth: auth}, nil
+	return &server{base: base.JoinPath(path), auth: auth}, nil
 }
 
 // String returns the URL without credentials.
-func (g *gateway) String() string { return strings.TrimSuffix(g.base.String(), "/") }
+func (g *server) String() string { return strings.TrimSuffix(g.base.String(), "/") }
 
 // checkRedirect bounds redirects and keeps credentials at home. net/http alone
 // would hand them to subdomains.
@@ -83,7 +83,7 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 
 // get asks g for a path below its base and returns the body of a 200. The body
 // ends with an error when the gateway falls silent; it must be closed.
-func (c *Client) get(ctx context.Context, g *gateway, path string, query url.Values, accept string) (*body, error) {
+func (c *Client) get(ctx context.Context, g *server, path string, query url.Values, accept string) (*body, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	u := *g.base
 	target := strings.TrimSuffix(u.String(), "/") + path + "?" + query.Encode()
