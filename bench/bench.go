@@ -90,8 +90,11 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	if err := installTools(ctx); err != nil {
 		return nil, err
 	}
-	b.work, err = os.MkdirTemp(cmp.Or(o.dir, defaultDir()), "hashstream-bench-")
-	if err != nil {
+	dir := cmp.Or(o.dir, defaultDir())
+	if free, err := freeBytes(dir); err != nil || !o.quick && free < needed {
+		return nil, cmp.Or(err, fmt.Errorf("%d GiB must be free in %s", needed/gib, dir))
+	}
+	if b.work, err = os.MkdirTemp(dir, "hashstream-bench-"); err != nil {
 		return nil, err
 	}
 	b.buildHashstream(ctx)
@@ -137,10 +140,13 @@ func (b *bench) inTurn(ctx context.Context, systems []string, f func(round int, 
 	return nil
 }
 
+// needed is what the data of a whole run takes at most, rounded up.
+const needed = 12 * gib
+
 // defaultDir prefers memory, so that no disk is measured.
 func defaultDir() string {
 	const shm = "/dev/shm"
-	if free, err := freeBytes(shm); err == nil && free >= 12*gib {
+	if free, err := freeBytes(shm); err == nil && free >= needed {
 		return shm
 	}
 	return os.TempDir()

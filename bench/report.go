@@ -92,7 +92,7 @@ const reportMethod = `
 
 ## Repeat
 
-    make bench                                   # everything, about half an hour on two cores
+    make bench                                   # everything, about a quarter of an hour on two cores
     cd bench && go run . -quick                  # a smoke test with small data
     cd bench && go run . -only 'car-|raw-' -rounds 9 -json samples.json
 `

@@ -43,6 +43,7 @@ func rawBlocks(leaf int64, n int, row string) func(context.Context, *bench) erro
 		if err != nil {
 			return err
 		}
+		defer os.RemoveAll(dir)
 		script, err := b.writeScript(row, paths)
 		if err != nil {
 			return err
