@@ -24,6 +24,8 @@ type adder struct {
 	scan *scanner
 	root entry
 	dry  bool // this pass writes nothing
+
+	maxSeen int // blocks to remember
 }
 
 // add makes one pass that writes. If the beginning looks familiar, it first makes
@@ -60,7 +62,7 @@ func (d Destination) complete(ctx context.Context, root cid.Cid) (bool, error) {
 
 func (a *adder) pass(ctx context.Context, dry, probe bool) (Result, error) {
 	a.dry = dry
-	b := &builder{adder: a, probe: probe}
+	b := &builder{adder: a, probe: probe, seen: seen{limit: a.maxSeen}}
 	if !dry {
 		if err := b.open(); err != nil {
 			return Result{}, err

@@ -174,7 +174,7 @@ func add(ctx context.Context, dst Destination, opts *Options, scan func(*scanner
 	if o.Trace.Scanned != nil {
 		o.Trace.Scanned(s.files, s.bytes)
 	}
-	res, err := (&adder{o: o, dst: dst, scan: s, root: root}).add(ctx)
+	res, err := (&adder{o: o, dst: dst, scan: s, root: root, maxSeen: maxSeen}).add(ctx)
 	if err != nil {
 		return Result{}, fmt.Errorf("ingest: %w", err)
 	}

@@ -9,6 +9,7 @@ const maxSeen = 1 << 20
 // blocks apart: the same bytes with another codec have other children. All CIDs of
 // a DAG that is added have the same hash function, of 32 bytes or more.
 type seen struct {
+	limit int
 	first map[seenKey]uint32
 }
 
@@ -31,7 +32,7 @@ func (s *seen) lookup(c cid.Cid) (int, bool) {
 
 // add remembers c. It reports false if there is no room.
 func (s *seen) add(c cid.Cid, entry int) bool {
-	if len(s.first) >= maxSeen || int64(entry) > int64(^uint32(0)) {
+	if len(s.first) >= s.limit || int64(entry) > int64(^uint32(0)) {
 		return false
 	}
 	if s.first == nil {
