@@ -142,7 +142,6 @@ func (x *exchange) settle(err error, format Format, known bool) error {
 	default:
 		return nil
 	}
-	err = x.sink.explain(err)
 	if x.sink.begun {
 		x.cut(err)
 	}

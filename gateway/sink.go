@@ -7,7 +7,6 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"os"
 	"syscall"
 	"time"
 )
@@ -38,7 +37,6 @@ type sink struct {
 	n        int64 // bytes written
 	left     int64 // bytes that may still be written
 	looked   time.Time
-	until    time.Time // the write deadline
 	part     io.LimitedReader
 }
 
@@ -166,19 +164,8 @@ func (s *sink) touch() {
 	if now.Sub(s.looked) < s.h.idle/4 {
 		return
 	}
-	s.looked, s.until = now, now.Add(s.h.idle+s.h.idle/4)
-	if s.deadline.SetWriteDeadline(s.until) != nil { // a writer that knows no deadlines
-		s.until = time.Time{}
-	}
-}
-
-// explain tells a stalled client from one that left: HTTP/2 reports both as a
-// closed stream.
-func (s *sink) explain(err error) error {
-	if s.until.IsZero() || time.Now().Before(s.until) || !errors.Is(err, errWrite) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", os.ErrDeadlineExceeded, err)
+	s.looked = now
+	s.deadline.SetWriteDeadline(now.Add(s.h.idle + s.h.idle/4)) // fails on a writer without deadlines, which cannot stall
 }
 
 // clientGone reports whether err came from writing. A connection's ReadFrom

@@ -272,11 +272,11 @@ func TestStalled(t *testing.T) {
 }
 
 func TestSlowIsNotStalled(t *testing.T) {
-	const size = 24 << 20
+	const size = 12 << 20
 	for proto, client := range clients(t) {
 		for _, file := range []bool{false, true} {
 			f, c := one("data", &fakeBody{data: strings.Repeat("x", size), size: size, file: file})
-			res, err := client.Get(serve(t, New(f, &Options{IdleTimeout: 300 * time.Millisecond})) + "/ipfs/" + c + "?format=car")
+			res, err := client.Get(serve(t, New(f, &Options{IdleTimeout: 150 * time.Millisecond})) + "/ipfs/" + c + "?format=car")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -288,7 +288,7 @@ func TestSlowIsNotStalled(t *testing.T) {
 				time.Sleep(50 * time.Millisecond)
 			}
 			res.Body.Close()
-			if err != nil || time.Since(began) < 600*time.Millisecond {
+			if err != nil || time.Since(began) < 300*time.Millisecond {
 				t.Errorf("%s, file %v: %d bytes, %v", proto, file, n, err)
 			}
 		}
