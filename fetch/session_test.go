@@ -157,6 +157,10 @@ func TestSession(t *testing.T) {
 			w.Header().Set("Content-Type", "text/html")
 			w.Write([]byte("<html>please log in"))
 		}}}, raws: int64(blocks)},
+		{name: "does not know what a CAR is", peers: []*peer{{fixture: f, car: func(w http.ResponseWriter, _ *http.Request, body []byte) {
+			w.Header().Set("Content-Type", "application/octet-stream")
+			w.Write(body)
+		}}}},
 		{name: "no CARs", peers: []*peer{{fixture: f, raw: f.mem, any: carStatus(406)}}, raws: int64(blocks)},
 		{name: "another root in the header", peers: []*peer{{fixture: f, car: func(w http.ResponseWriter, _ *http.Request, body []byte) {
 			blocks := f.walk(t, block.Selection{Root: f.file, Scope: block.ScopeAll, Dups: true})
@@ -357,6 +361,31 @@ func TestIdentity(t *testing.T) {
 		for b, err := range src.Blocks(t.Context(), d) {
 			if err != nil || string(b.Data) != "inline" {
 				t.Errorf("%s: %q, %v", name, b.Data, err)
+			}
+		}
+	}
+}
+
+// BenchmarkWalk fetches a file of 64 MiB over loopback.
+func BenchmarkWalk(b *testing.B) {
+	const size = 64 << 20
+	f := newFixture(b, random(size, 256<<10), 256<<10)
+	body := encode(f.file, f.walk(b, block.Selection{Root: f.file, Scope: block.ScopeAll}))
+	p := &peer{fixture: f, any: func(w http.ResponseWriter, _ *http.Request) bool {
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		w.Write(body)
+		return true
+	}}
+	c, err := fetch.New([]string{p.start(b)}, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, err := range c.Walk(b.Context(), block.Selection{Root: f.file, Scope: block.ScopeAll}) {
+			if err != nil {
+				b.Fatal(err)
 			}
 		}
 	}

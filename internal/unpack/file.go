@@ -98,6 +98,9 @@ func (w *writer) create(dir *os.Root, name string, fill func(io.Writer) error) e
 // content writes the bytes of the file root.
 func (w *writer) content(ctx context.Context, src block.Source, root cid.Cid, out io.Writer) error {
 	for data, err := range dag.FileBytes(ctx, src, root) {
+		if err == nil {
+			err = context.Cause(ctx)
+		}
 		if err != nil {
 			return err
 		}

@@ -50,6 +50,7 @@ var (
 )
 
 const (
+	maxShown  = 300  // bytes of a path in an error
 	maxName   = 255  // bytes of a component, on every common file system
 	maxTarget = 4096 // bytes of a symbolic link's target, with its final zero on Linux
 )
@@ -114,15 +115,24 @@ func newWriter(src block.Source, o *Options) *writer {
 	return w
 }
 
-// where returns the path at which the work stands, quoted: it may be hostile.
+// where returns the path at which the work stands, quoted, and the end of it if it
+// is long: it may be hostile.
 func (w *writer) where(name string) string {
-	return fmt.Sprintf("%q", strings.Join(append([]string{name}, w.path...), "/"))
+	path := strings.Join(append([]string{name}, w.path...), "/")
+	if over := len(path) - maxShown; over > 0 {
+		return fmt.Sprintf("…%q", path[over:])
+	}
+	return fmt.Sprintf("%q", path)
 }
 
 // node writes the entity c as name in dir, where nothing of that name exists yet.
 func (w *writer) node(ctx context.Context, dir *os.Root, name string, c cid.Cid, depth int) error {
 	if n := w.stats.Files + w.stats.Dirs + w.stats.Symlinks; n >= w.o.MaxEntries {
 		return fmt.Errorf("%w: more than %d entries", ErrLimit, w.o.MaxEntries)
+	}
+	// Not every source looks at ctx.
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	b, err := block.Get(ctx, w.src, c)
 	if err != nil {

@@ -223,6 +223,53 @@ func TestNothingLooksWhole(t *testing.T) {
 	}
 }
 
+// counting is a source that counts demands.
+type counting struct {
+	block.Source
+	n map[digest.Digest]int
+}
+
+func (c counting) Blocks(ctx context.Context, d digest.Digest) iter.Seq2[block.Block, error] {
+	c.n[d]++
+	return c.Source.Blocks(ctx, d)
+}
+
+func TestDemandsOnce(t *testing.T) {
+	m := newMaker(t)
+	var many []item
+	for i := range 50 {
+		many = append(many, item{fmt.Sprint(i), m.add(merkledag.NewRawNode([]byte(fmt.Sprint("leaf ", i))))})
+	}
+	tree := m.dir(item{"a", m.file(random(1000), true)}, item{"b", m.hamt(many...)}, item{"c", m.symlink("a")})
+	src := counting{m, map[digest.Digest]int{}}
+	dir, _ := root(t)
+	if _, err := unpack.Tree(t.Context(), src, tree.Cid(), dir, "x", nil); err != nil {
+		t.Fatal(err)
+	}
+	for d, n := range src.n {
+		if n != 1 {
+			t.Errorf("%s was demanded %d times", d, n)
+		}
+	}
+}
+
+func TestCancel(t *testing.T) {
+	m := newMaker(t)
+	file := m.file(random(1000), true)
+	mine := errors.New("enough")
+	for name, node := range map[string]format.Node{"file": file, "tree": m.dir(item{"a", file}, item{"b", file})} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		dir, path := root(t)
+		o := &unpack.Options{Progress: func(int64) { cancel(mine) }}
+		if stats, err := unpack.Tree(ctx, m, node.Cid(), dir, "x", o); !errors.Is(err, mine) || stats.Bytes > 200 {
+			t.Errorf("%s: %+v, error %v", name, stats, err)
+		}
+		if left := list(t, path); len(left) > 0 {
+			t.Errorf("%s: left %v", name, left)
+		}
+	}
+}
+
 func TestExisting(t *testing.T) {
 	m := newMaker(t)
 	nodes := map[string]format.Node{"file": m.file([]byte("new"), true), "dir": m.dir(item{"new", m.file([]byte("new"), true)}), "link": m.symlink("new")}
