@@ -64,18 +64,9 @@ func (x *Index) Find(ctx context.Context, d, hint digest.Digest) iter.Seq2[Recor
 				return
 			}
 		}
-		found := false
-		for r, err := range x.Blobs(ctx, d) {
-			found = true
+		for r, err := range x.Places(ctx, d, hint) {
 			if !yield(r, err) || err != nil {
 				return
-			}
-		}
-		if !found && !hint.IsZero() {
-			for r, err := range x.hinted(ctx, d, hint) {
-				if !yield(r, err) || err != nil {
-					return
-				}
 			}
 		}
 		loc := Location{Pack: d}
@@ -84,6 +75,28 @@ func (x *Index) Find(ctx context.Context, d, hint digest.Digest) iter.Seq2[Recor
 			yield(Record{Digest: d, Type: Pack, Location: loc}, nil)
 		case !errors.Is(err, fs.ErrNotExist):
 			yield(Record{}, fmt.Errorf("index: find %s: %w", d, err))
+		}
+	}
+}
+
+// Places yields the places of one block's bytes, found by its own records or else,
+// unless it is zero, in the plan of a containing.
+func (x *Index) Places(ctx context.Context, d, hint digest.Digest) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		found := false
+		for r, err := range x.Blobs(ctx, d) {
+			found = true
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+		if found || hint.IsZero() {
+			return
+		}
+		for r, err := range x.hinted(ctx, d, hint) {
+			if !yield(r, err) || err != nil {
+				return
+			}
 		}
 	}
 }

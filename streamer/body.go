@@ -174,7 +174,12 @@ func (b *prefixedBody) Size() (int64, bool) {
 }
 
 func (b *prefixedBody) Send(ctx context.Context, w io.Writer) (int64, error) {
-	return b.Ranger.Send(ctx, &prefixWriter{w: w, prefix: b.prefix})
+	out := &prefixWriter{w: w, prefix: b.prefix}
+	_, err := b.Ranger.Send(ctx, out)
+	if err == nil {
+		err = out.flush()
+	}
+	return out.sent, err
 }
 
 // walkBody is a traversal that nothing is known of beforehand.
@@ -189,21 +194,18 @@ func (b *walkBody) Variant() string     { return variant }
 
 func (b *walkBody) Send(ctx context.Context, w io.Writer) (int64, error) {
 	out := &prefixWriter{w: w, prefix: b.prefix}
-	var sent int64
-	var buf []byte
+	var section []byte
 	for blk, err := range dag.Walk(ctx, b.src, b.sel) {
 		if err != nil {
-			return sent, err
+			return out.sent, err
 		}
-		buf = appendSection(buf[:0], blk.CID, blk.Data)
-		n, err := out.Write(buf)
-		sent += int64(n)
-		if err != nil {
-			return sent, err
+		section = appendSection(section[:0], blk.CID, blk.Data)
+		if _, err := out.Write(section); err != nil {
+			return out.sent, err
 		}
 	}
-	n, err := out.flush()
-	return sent + int64(n), err
+	err := out.flush()
+	return out.sent, err
 }
 
 // prefixWriter puts bytes before the first write, so that nothing is written
@@ -211,22 +213,25 @@ func (b *walkBody) Send(ctx context.Context, w io.Writer) (int64, error) {
 type prefixWriter struct {
 	w      io.Writer
 	prefix []byte
+	sent   int64 // with the prefix
 }
 
-func (p *prefixWriter) flush() (int, error) {
+// flush writes the prefix if nothing else did.
+func (p *prefixWriter) flush() error {
 	if len(p.prefix) == 0 {
-		return 0, nil
+		return nil
 	}
 	n, err := p.w.Write(p.prefix)
+	p.sent += int64(n)
 	p.prefix = p.prefix[n:]
-	return n, err
+	return err
 }
 
 func (p *prefixWriter) Write(b []byte) (int, error) {
-	m, err := p.flush()
-	if err != nil {
-		return m, err
+	if err := p.flush(); err != nil {
+		return 0, err
 	}
 	n, err := p.w.Write(b)
-	return m + n, err
+	p.sent += int64(n)
+	return n, err
 }

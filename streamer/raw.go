@@ -2,7 +2,6 @@ package streamer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -21,22 +20,21 @@ func (s *Streamer) openRaw(ctx context.Context, d digest.Digest) (block.Body, er
 
 // openBlock finds a copy of one block that can be read.
 func (s *Streamer) openBlock(ctx context.Context, src source, d digest.Digest) (block.Ranger, error) {
+	if rec, ok := s.places.GetIfPresent(d); ok && s.stat(ctx, rec.Location) == nil {
+		return &rawBody{s: s, rec: rec}, nil
+	}
 	var failed error
-	for rec, err := range s.index.Find(ctx, d, src.containing) {
+	for rec, err := range s.index.Places(ctx, d, src.containing) {
+		if err == nil && rec.Length > block.MaxSize {
+			err = fmt.Errorf("streamer: block %s of %d bytes: %w", d, rec.Length, block.ErrTooLarge)
+		} else if err == nil {
+			err = s.stat(ctx, rec.Location)
+		}
 		if err != nil {
-			return nil, err
-		}
-		if rec.Type != index.Blob {
-			continue
-		}
-		if rec.Length > block.MaxSize {
-			failed = worse(failed, fmt.Errorf("streamer: block %s of %d bytes: %w", d, rec.Length, block.ErrTooLarge))
-			continue
-		}
-		if err := s.stat(ctx, rec.Location); err != nil {
 			failed = worse(failed, err)
 			continue
 		}
+		s.places.Set(d, rec)
 		return &rawBody{s: s, rec: rec}, nil
 	}
 	if failed != nil {

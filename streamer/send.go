@@ -2,6 +2,7 @@ package streamer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -183,20 +184,33 @@ func (s *Streamer) load(ctx context.Context, obj blob.Object, failed error, r *r
 		if end(e)-r.off <= int64(have) {
 			wrong = s.checkEntry(ctx, r.location, e, section)
 		}
-		if wrong == nil {
-			continue
-		}
-		b, err := s.entryCopy(ctx, e, wrong)
-		if err != nil {
-			return nil, err
-		}
-		if e.Framed {
-			appendSection(section[:0], b.CID, b.Data)
-		} else {
-			copy(section, b.Data)
+		if wrong != nil {
+			if err := s.repair(ctx, e, section, wrong); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return data, nil
+}
+
+// repair makes the section of an entry right: from the plan if only its frame is
+// damaged, else from another copy of the block.
+func (s *Streamer) repair(ctx context.Context, e index.Entry, section []byte, wrong error) error {
+	c, err := e.CID()
+	if err != nil {
+		return err
+	}
+	if !errors.Is(wrong, errFrame) {
+		b, err := s.entryCopy(ctx, e, wrong)
+		if err != nil {
+			return err
+		}
+		copy(section[int64(len(section))-e.Size:], b.Data)
+	}
+	if e.Framed {
+		copy(section, car.AppendHead(nil, c, e.Size))
+	}
+	return nil
 }
 
 // entryCopy returns the block of an entry from a copy elsewhere.
@@ -317,10 +331,16 @@ func checkSection(e index.Entry, section []byte) (digest.Digest, error) {
 		return digest.Digest{}, err
 	}
 	head := int64(len(section)) - e.Size
-	if e.Framed && string(section[:head]) != string(car.AppendHead(nil, c, e.Size)) {
-		return d, fmt.Errorf("frame of %s: %w", c, digest.ErrMismatch)
+	if err := d.Verify(section[head:]); err != nil {
+		return d, err
 	}
-	return d, d.Verify(section[head:])
+	if e.Framed && string(section[:head]) != string(car.AppendHead(nil, c, e.Size)) {
+		return d, errFrame
+	}
+	return d, nil
 }
+
+// errFrame reports a block that is right behind a frame that is wrong.
+var errFrame = errors.New("damaged CAR frame")
 
 var _ block.Body = (*planBody)(nil)

@@ -27,6 +27,7 @@ import (
 	"io/fs"
 	"iter"
 	"runtime"
+	"time"
 
 	"github.com/ipfs/go-cid"
 	"github.com/maypok86/otter/v2"
@@ -81,7 +82,15 @@ type Streamer struct {
 	hashing  chan struct{} // bounds the hashing at one time
 	buffers  buffers
 	cache    *otter.Cache[digest.Digest, block.Block]
+	places   *otter.Cache[digest.Digest, index.Record] // of blocks that were lately opened
 }
+
+const (
+	maxPlaces = 1 << 16
+	// placeLife bounds how long a place is used after another process put it in
+	// quarantine.
+	placeLife = time.Minute
+)
 
 // New returns a Streamer over idx and packs.
 func New(idx *index.Index, packs Store, o *Options) *Streamer {
@@ -99,6 +108,10 @@ func New(idx *index.Index, packs Store, o *Options) *Streamer {
 		MaximumWeight: uint64(s.o.CacheBytes),
 		Weigher:       func(_ digest.Digest, b block.Block) uint32 { return uint32(len(b.Data)) + 128 },
 	})
+	s.places = otter.Must(&otter.Options[digest.Digest, index.Record]{
+		MaximumSize:      maxPlaces,
+		ExpiryCalculator: otter.ExpiryWriting[digest.Digest, index.Record](placeLife),
+	})
 	return s
 }
 
@@ -109,6 +122,7 @@ func (s *Streamer) Distrust(loc index.Location) {
 		s.verified.forget(key)
 	}
 	s.cache.InvalidateAll()
+	s.places.InvalidateAll()
 }
 
 // key is the name of a location in the pack store.
@@ -203,12 +217,9 @@ func (s source) block(ctx context.Context, d digest.Digest) (block.Block, error)
 // data returns the verified bytes of d from the first copy that has them.
 func (s *Streamer) data(ctx context.Context, d, containing digest.Digest) ([]byte, error) {
 	var failed error
-	for rec, err := range s.index.Find(ctx, d, containing) {
+	for rec, err := range s.index.Places(ctx, d, containing) {
 		if err != nil {
 			return nil, err
-		}
-		if rec.Type != index.Blob {
-			continue
 		}
 		data, err := s.read(ctx, rec)
 		if err == nil {
@@ -325,8 +336,37 @@ func (s *Streamer) distrust(ctx context.Context, d digest.Digest, loc index.Loca
 	if err == nil || !errors.Is(err, digest.ErrMismatch) {
 		return err
 	}
+	s.places.Invalidate(d)
 	if s.o.Quarantine != nil {
 		s.o.Quarantine(context.WithoutCancel(ctx), d, loc, err)
 	}
 	return fmt.Errorf("streamer: %s: %w", loc, err)
+}
+
+// Complete reports whether a plan of root is stored of which every pack is there.
+// It reads no pack.
+func (s *Streamer) Complete(ctx context.Context, root digest.Digest) (bool, error) {
+	for p, err := range s.index.Plans(ctx, root) {
+		if err != nil {
+			return false, err
+		}
+		if err := s.packsOf(ctx, p); err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+func (s *Streamer) packsOf(ctx context.Context, p index.Plan) error {
+	known := map[index.Location]bool{}
+	for loc, err := range p.Locations(ctx) {
+		if err == nil && !known[loc] {
+			err = s.stat(ctx, loc)
+			known[loc] = true
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
