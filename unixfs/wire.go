@@ -5,21 +5,22 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Tags of the fields, each one byte: number<<3 | wire type.
+// Tags of the fields, each one byte: number<<3 | wire type. The wire type of a
+// varint is 0.
 const (
 	tagNodeData  = 1<<3 | 2
 	tagNodeLinks = 2<<3 | 2
 
 	tagLinkHash  = 1<<3 | 2
 	tagLinkName  = 2<<3 | 2
-	tagLinkTsize = 3<<3 | 0
+	tagLinkTsize = 3 << 3
 
-	tagType       = 1<<3 | 0
+	tagType       = 1 << 3
 	tagData       = 2<<3 | 2
-	tagFileSize   = 3<<3 | 0
-	tagBlockSizes = 4<<3 | 0
-	tagHashType   = 5<<3 | 0
-	tagFanout     = 6<<3 | 0
+	tagFileSize   = 3 << 3
+	tagBlockSizes = 4 << 3
+	tagHashType   = 5 << 3
+	tagFanout     = 6 << 3
 )
 
 // murmur3Code is the multicodec of murmur3-x64-64, the only hash of HAMT shards.
