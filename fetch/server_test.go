@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
-	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -54,14 +53,6 @@ func (m memory) Blocks(_ context.Context, d digest.Digest) iter.Seq2[block.Block
 		}
 		yield(b, nil)
 	}
-}
-
-// without returns a copy of m that lacks c.
-func (m memory) without(c cid.Cid) memory {
-	m = maps.Clone(m)
-	d, _ := digest.FromCID(c)
-	delete(m, d)
-	return m
 }
 
 // random returns bytes in which every tenth block of size repeats the first.
