@@ -75,33 +75,45 @@ func (s *Streamer) openTerminus(ctx context.Context, src source, sel block.Selec
 	if err != nil {
 		return nil, err
 	}
-	if err := s.present(ctx, ps); err != nil {
-		return nil, err
-	}
 	return &planBody{s: s, sel: ps, prefix: prefix, size: int64(len(prefix)) + size, exact: exact}, nil
 }
 
-// planFor finds a plan that answers sel, which has no path. No such plan is
+// planFor finds a plan that answers sel, which has no path, and whose first pack
+// is there, so that what was deleted is not promised. No such plan is
 // [fs.ErrNotExist].
 func (s *Streamer) planFor(ctx context.Context, d digest.Digest, sel block.Selection) (planSelection, error) {
-	p, err := s.plan(ctx, d)
-	if err != nil {
-		return planSelection{}, err
+	for p, err := range s.index.Plans(ctx, d) {
+		if err != nil {
+			return planSelection{}, err
+		}
+		ps, ok, err := selected(ctx, p, sel)
+		if err == nil && ok {
+			err = s.present(ctx, ps)
+		}
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !ok {
+			continue
+		}
+		return ps, err
 	}
+	return planSelection{}, fmt.Errorf("streamer: plan of %s: %w", d, fs.ErrNotExist)
+}
+
+// selected returns the part of p that answers sel. It reports false for what is
+// found by walking: a directory's own blocks, and graphs with folded repeats.
+func selected(ctx context.Context, p index.Plan, sel block.Selection) (planSelection, bool, error) {
 	_, complete := p.Repeated()
 	switch {
 	case sel.Dups && !complete:
 	case sel.Bytes != nil && p.File():
-		return slice(ctx, p, *sel.Bytes, sel.Dups)
+		ps, err := slice(ctx, p, *sel.Bytes, sel.Dups)
+		return ps, true, err
 	case sel.Bytes == nil && (sel.Scope == block.ScopeAll || p.File()):
-		return whole(p, sel.Dups), nil
+		return whole(p, sel.Dups), true, nil
 	}
-	// Directory entities and graphs with folded repeats are found by walking.
-	return planSelection{}, fmt.Errorf("streamer: plan of %s: %w", d, fs.ErrNotExist)
+	return planSelection{}, false, nil
 }
 
-// present makes sure that the first pack of a body is there, so that a pack that
-// was deleted is not promised.
+// present makes sure that the first pack of a selection is there.
 func (s *Streamer) present(ctx context.Context, ps planSelection) error {
 	for e, err := range ps.entries(ctx) {
 		if err != nil {

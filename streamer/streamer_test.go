@@ -337,7 +337,7 @@ func whole(root cid.Cid) block.Selection {
 
 func TestFlippedByteIsNeverSent(t *testing.T) {
 	for _, served := range []bool{false, true} {
-		for name, off := range map[string]int64{"block": 50_000, "frame": 100} {
+		for name, off := range map[string]int64{"block": 50_000, "frame": 70} {
 			t.Run(fmt.Sprint(name, " served before ", served), func(t *testing.T) {
 				h := newHome(t)
 				root, file := h.file(t, 1, 0)
