@@ -36,8 +36,10 @@ func (x *exchange) answer(a *answer) error {
 	path := x.r.URL.EscapedPath()
 	x.set("Etag", tag)
 	x.header["Cache-Control"] = x.h.fixed.immutable
-	if a.accepted {
+	if a.vary {
 		x.header["Vary"] = x.h.fixed.accept
+	}
+	if a.locate {
 		x.set("Content-Location", contentLocation(path, x.r.URL.RawQuery, a.variant))
 	}
 	if matchesTag(x.r.Header["If-None-Match"], tag, true) {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/ipfs/go-cid"
 
 	"github.com/hashstream/hashstream/block"
 	"github.com/hashstream/hashstream/digest"
@@ -39,6 +40,7 @@ func TestRefused(t *testing.T) {
 		{"GET", "/ipfs/" + c + "?format=raw&filename=" + strings.Repeat("y", 300), nil, 400},
 		{"GET", "/ipfs/" + c + "?format=raw", []string{"If-Match", `"other"`}, 412},
 		{"GET", "/ipfs/" + c + "?format=raw", []string{"Service-Worker", "script"}, 400},
+		{"GET", "/ipfs/" + cid.NewCidV1(cid.Raw, append([]byte{0, 0x81, 1}, make([]byte, 129)...)).String() + "?format=raw", nil, 400},
 		{"GET", "/ipns/name?format=ipns-record", nil, 404},
 		{"GET", "/ipns/name", []string{"Accept", typeRecord}, 404},
 		{"GET", "/ipns/name", nil, 406},
@@ -179,6 +181,12 @@ func TestHeadAndConditionsSendNothing(t *testing.T) {
 		}
 	}
 	ask(t, f, "GET", "/ipfs/"+c+"?format=raw", "Range", "bytes=9-")
+	if w := ask(t, f, "HEAD", "/ipfs/"+c+"?format=raw", "Range", "bytes=9-"); w.Code != 200 {
+		t.Errorf("HEAD knows no ranges: %d", w.Code)
+	}
+	if w := ask(t, f, "HEAD", "/ipfs/"+c+"/?format=raw", "Service-Worker", "script"); w.Code != 200 {
+		t.Errorf("a service worker below a root: %d", w.Code)
+	}
 	if body.sends != 0 {
 		t.Errorf("the body was sent %d times", body.sends)
 	}
@@ -204,6 +212,22 @@ func TestContentLocation(t *testing.T) {
 	w := ask(t, f, "HEAD", "/ipfs/"+c+"?format=car", "Accept", "*/*")
 	if w.Header().Get("Content-Location") != "" || w.Header().Get("Vary") != "" {
 		t.Errorf("Accept had no say: %v", w.Header())
+	}
+}
+
+// TestSpelling: what is not the canonical text is answered, and its canonical text
+// is in the headers.
+func TestSpelling(t *testing.T) {
+	f, c := one("data", whole("data"))
+	last := c[:len(c)-1] + string(c[len(c)-1]+1) // other bits after the last byte
+	for _, text := range []string{c, strings.ToUpper(c), last} {
+		w := ask(t, f, "HEAD", "/ipfs/"+text+"?format=raw")
+		if w.Code == 400 && text == last {
+			continue // refusing it is fine, too
+		}
+		if w.Code != 200 || w.Header().Get("Etag") != `"`+c+`.raw"` || w.Header().Get("X-Ipfs-Roots") != c || w.Header().Get("X-Ipfs-Path") != "/ipfs/"+text {
+			t.Errorf("%s: %d %v", text, w.Code, w.Header())
+		}
 	}
 }
 

@@ -121,7 +121,6 @@ func (l *RateLimit) Client(r *http.Request) netip.Addr {
 	if l.trusted(addr) {
 		addr = l.forwarded(addr, r.Header.Values(l.o.ProxyHeader))
 	}
-	addr = addr.WithZone("")
 	if addr.Is6() {
 		network, _ := addr.Prefix(64) // 64 is within an IPv6 address
 		return network.Addr()

@@ -69,11 +69,12 @@ func TestRateLimit(t *testing.T) {
 
 func TestRateLimitForgets(t *testing.T) {
 	l := NewRateLimit(1, &RateOptions{Clients: 10})
+	stays := l.limiter(netip.AddrFrom4([4]byte{1, 1, 1, 1}))
 	for i := range 1000 {
 		l.limiter(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
 		l.limiter(netip.AddrFrom4([4]byte{1, 1, 1, 1})) // stays, because it is recent
 	}
-	if len(l.clients) != 10 || l.recent.Len() != 10 || l.clients[netip.AddrFrom4([4]byte{1, 1, 1, 1})] == nil {
+	if len(l.clients) != 10 || l.recent.Len() != 10 || l.limiter(netip.AddrFrom4([4]byte{1, 1, 1, 1})) != stays {
 		t.Errorf("%d clients, %d in the list", len(l.clients), l.recent.Len())
 	}
 }
@@ -89,6 +90,7 @@ func TestClientAddress(t *testing.T) {
 		{nil, "1.2.3.4:5", []string{"9.9.9.9"}, "1.2.3.4"},
 		{nil, "[::ffff:1.2.3.4]:5", nil, "1.2.3.4"},
 		{nil, "[fe80::1%eth0]:5", nil, "fe80::"},
+		{nil, "[2001:db8::1%eth0]:5", nil, "2001:db8::"},
 		{nil, "@", nil, "invalid IP"},
 		{proxies, "1.2.3.4:5", []string{"9.9.9.9"}, "1.2.3.4"},
 		{proxies, "10.1.1.1:5", []string{"6.6.6.6, 9.9.9.9"}, "9.9.9.9"},

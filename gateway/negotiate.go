@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -28,7 +29,8 @@ func (f Format) mediaType() string {
 // choice is the outcome of negotiation.
 type choice struct {
 	variant
-	accepted bool // the Accept header had a say: Vary and Content-Location are due
+	vary   bool // the Accept header had a say
+	locate bool // the URL alone does not say what is answered, or Accept says otherwise
 }
 
 const (
@@ -64,7 +66,7 @@ func negotiate(p *params, headers []string, hasPath bool) (choice, error) {
 	if v.format == FormatCAR {
 		err = p.checkCAR()
 	}
-	return choice{v, true}, err
+	return choice{v, true, true}, err
 }
 
 func notAcceptable(accept []mediaRange) error {
@@ -84,7 +86,7 @@ func notAcceptable(accept []mediaRange) error {
 func byParameter(p *params, headers []string) (choice, error) {
 	switch Format(p.format) {
 	case FormatRaw:
-		return choice{variant{format: FormatRaw}, mentions(headers)}, nil
+		return rawByParameter(headers)
 	case FormatCAR:
 		return carByParameter(p, headers)
 	case FormatRecord:
@@ -97,30 +99,44 @@ func byParameter(p *params, headers []string) (choice, error) {
 	return choice{}, refuse(http.StatusBadRequest, "Bad request: format %q is unknown; ask for raw or car.", clip(p.format))
 }
 
+func rawByParameter(headers []string) (choice, error) {
+	c := choice{variant: variant{format: FormatRaw}}
+	if !mentions(headers) {
+		return c, nil
+	}
+	accept, err := parseAccept(headers)
+	c.locate = !slices.ContainsFunc(accept, func(m mediaRange) bool { return m.is(FormatRaw) })
+	return c, err
+}
+
 func carByParameter(p *params, headers []string) (choice, error) {
 	cars := offered(p)
-	if err := p.checkCAR(); err != nil {
-		return choice{}, err
-	}
-	if !mentions(headers) {
-		return choice{cars[0], false}, nil
+	c := choice{variant: cars[0]}
+	if err := p.checkCAR(); err != nil || !mentions(headers) {
+		return c, err
 	}
 	accept, err := parseAccept(headers)
 	if err != nil {
-		return choice{}, err
+		return c, err
 	}
-	var named bool
+	named := false
 	for _, m := range accept {
-		named = named || m.is(FormatCAR) && m.q > 0
+		if !m.is(FormatCAR) || m.q == 0 {
+			continue
+		}
+		named = true
+		c.locate = c.locate || m.version+m.order+m.dups != ""
+		c.vary = c.vary || m.version != "" && p.version == "" || m.order != "" && p.order == "" || m.dups != "" && p.dups == ""
 	}
 	if !named {
-		return choice{cars[0], true}, nil
+		c.locate = true
+		return c, nil
 	}
-	v, ok := pick(cars, accept, p, exact)
-	if !ok {
-		return choice{}, refuse(http.StatusNotAcceptable, askForCAR)
+	var ok bool
+	if c.variant, ok = pick(cars, accept, p, exact); !ok {
+		return c, refuse(http.StatusNotAcceptable, askForCAR)
 	}
-	return choice{v, true}, nil
+	return c, nil
 }
 
 // offered returns the CARs that the URL allows, the server's preference first.
@@ -183,7 +199,7 @@ func negotiateRecord(p *params, headers []string) (choice, error) {
 		if Format(p.format) != FormatRecord {
 			return choice{}, refuse(http.StatusNotAcceptable, askRecord)
 		}
-		return choice{record, false}, nil
+		return choice{variant: record}, nil
 	}
 	accept, err := parseAccept(headers)
 	if err != nil {
@@ -192,5 +208,5 @@ func negotiateRecord(p *params, headers []string) (choice, error) {
 	if _, ok := pick([]variant{record}, accept, p, anySubtype); !ok {
 		return choice{}, refuse(http.StatusNotAcceptable, askRecord)
 	}
-	return choice{record, true}, nil
+	return choice{record, true, true}, nil
 }

@@ -9,12 +9,15 @@ import (
 )
 
 func TestNegotiate(t *testing.T) {
-	raw := choice{variant{FormatRaw, false}, false}
-	rawA := choice{variant{FormatRaw, false}, true}
-	car := choice{variant{FormatCAR, false}, false}
-	carA := choice{variant{FormatCAR, false}, true}
-	dups := choice{variant{FormatCAR, true}, false}
-	dupsA := choice{variant{FormatCAR, true}, true}
+	// A: by Accept. L: by the URL, but Accept says something else or more.
+	raw := choice{variant{FormatRaw, false}, false, false}
+	rawA := choice{variant{FormatRaw, false}, true, true}
+	rawL := choice{variant{FormatRaw, false}, false, true}
+	car := choice{variant{FormatCAR, false}, false, false}
+	carA := choice{variant{FormatCAR, false}, true, true}
+	carL := choice{variant{FormatCAR, false}, false, true}
+	dups := choice{variant{FormatCAR, true}, false, false}
+	dupsA := choice{variant{FormatCAR, true}, true, true}
 	for _, c := range []struct {
 		query, accept string
 		path          bool
@@ -27,13 +30,18 @@ func TestNegotiate(t *testing.T) {
 		{"format=raw&format=car", "", false, raw, 200},
 		{"format=&format=car", "", false, car, 200},
 		{"format=car", "*/*", false, car, 200},
-		{"format=car", typeRaw, false, carA, 200},
-		{"format=raw", typeCAR, false, rawA, 200},
+		{"format=car", typeRaw, false, carL, 200},
+		{"format=raw", typeCAR, false, rawL, 200},
+		{"format=raw", typeRaw, false, raw, 200},
+		{"format=car", typeCAR, false, car, 200},
+		{"format=car", typeCAR + ";version=1", false, carA, 200},
+		{"format=car", typeCAR + ";order=dfs", false, carA, 200},
 		{"format=car", typeCAR + ";dups=y", false, dupsA, 200},
-		{"format=car&car-dups=n", typeCAR + ";dups=y", false, carA, 200},
-		{"format=car", typeCAR + ";q=0", false, carA, 200},
+		{"format=car&car-dups=n", typeCAR + ";dups=y", false, carL, 200},
+		{"format=car&car-dups=n", typeCAR + ";dups=y;order=unk", false, carA, 200},
+		{"format=car", typeCAR + ";q=0", false, carL, 200},
 		{"format=car", typeCAR + ";version=2", false, choice{}, 406},
-		{"format=car&car-version=1", typeCAR + ";version=2", false, carA, 200},
+		{"format=car&car-version=1", typeCAR + ";version=2", false, carL, 200},
 		{"format=car&car-version=2", "", false, choice{}, 400},
 		{"format=car&car-order=bfs", "", false, choice{}, 400},
 		{"format=car&car-order=unk", "", false, car, 200},

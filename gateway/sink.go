@@ -64,7 +64,7 @@ func (s *sink) Write(p []byte) (int, error) {
 		s.touch()
 		n, err := s.w.Write(p[done:min(len(p), done+stride)])
 		done += n
-		s.count(n)
+		s.count(int64(n))
 		if err != nil {
 			return done, fmt.Errorf("%w: %w", errWrite, err)
 		}
@@ -112,7 +112,7 @@ func (s *sink) pass(src io.Reader, want int64) (took, n int64, err error) {
 	s.part = io.LimitedReader{R: src, N: want}
 	n, err = s.from.ReadFrom(&s.part)
 	s.begun = s.begun || n > 0
-	s.count(int(n))
+	s.count(n)
 	if err != nil && clientGone(err) {
 		err = fmt.Errorf("%w: %w", errWrite, err)
 	}
@@ -148,9 +148,9 @@ func (s *sink) begin() {
 	s.begun = true
 }
 
-func (s *sink) count(n int) {
-	s.n += int64(n)
-	s.left -= int64(n)
+func (s *sink) count(n int64) {
+	s.n += n
+	s.left -= n
 }
 
 // touch moves the write deadline on. It asks the clock at each write and the
