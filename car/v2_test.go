@@ -49,6 +49,7 @@ func TestMalformedV2(t *testing.T) {
 		{"window shorter than the header", v2(51, 5, 0, inner...), car.ErrTruncated},
 		{"bytes after the data", v2(51, n, 0, append(bytes.Clone(inner), 1)...), car.ErrMalformed},
 		{"index after the file", v2(51, n, 51+n, inner...), car.ErrTruncated},
+		{"pragma in the place of the inner header", v2(51, 11, 0, v2(0, 0, 0)[:11]...), car.ErrMalformed},
 		{"CARv2 inside", v2(51, n+51, 0, v2(51, n, 0, inner...)...), car.ErrMalformed},
 	}
 	for _, test := range tests {

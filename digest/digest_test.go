@@ -189,6 +189,22 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// TestParseBoundsTheText matters because decoding base 58 takes quadratic time.
+func TestParseBoundsTheText(t *testing.T) {
+	_, err := digest.Parse("z" + strings.Repeat("2", 1<<20))
+	if want := "invalid digest: text of 1048577 bytes"; err == nil || err.Error() != want {
+		t.Errorf("got %.100v, want %s", err, want)
+	}
+	longest := mustSum(t, digest.Identity, make([]byte, digest.MaxIdentity))
+	text, err := longest.CID(1 << 62).StringOfBase('0') // base 2, and a codec of nine bytes
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := digest.Parse(text); err != nil || got != longest {
+		t.Errorf("the longest text, of %d bytes: %v", len(text), err)
+	}
+}
+
 func TestIdentity(t *testing.T) {
 	for _, n := range []int{0, 1, digest.MaxIdentity} {
 		data := bytes.Repeat([]byte{7}, n)
