@@ -46,7 +46,7 @@ func (x *exchange) done() {
 // serve answers the request, or returns the reason why nothing was sent yet.
 func (x *exchange) serve() error {
 	x.h.fixed.cors(x.header)
-	if len(x.r.RequestURI) > x.h.maxURL {
+	if u := x.r.URL; max(len(x.r.RequestURI), len(u.Path)+len(u.RawQuery)) > x.h.maxURL {
 		return refuse(http.StatusRequestURITooLong, "URI too long: path and query have more than %d bytes.", x.h.maxURL)
 	}
 	switch x.r.Method {
