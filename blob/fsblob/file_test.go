@@ -124,6 +124,31 @@ func TestShrunk(t *testing.T) {
 	}
 }
 
+// readerFrom is what a connection is to an object.
+type readerFrom struct {
+	io.Writer
+	readFrom func(r io.Reader) (int64, error)
+}
+
+func (f readerFrom) ReadFrom(r io.Reader) (int64, error) { return f.readFrom(r) }
+
+// TestShrunkWhileSent: the file is open for sending when it becomes shorter.
+func TestShrunkWhileSent(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, nil)
+	put(t, s, "k", make([]byte, 1<<20))
+	o, err := s.Get(t.Context(), "k", 1000, -1)
+	must(t, err)
+	defer o.Close()
+	n, err := o.(io.WriterTo).WriteTo(readerFrom{nil, func(r io.Reader) (int64, error) {
+		must(t, os.Truncate(filepath.Join(dir, "k"), 500_000))
+		return io.Copy(io.Discard, r)
+	}})
+	if n != 499_000 || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("%d bytes, %v, want 499000 and io.ErrUnexpectedEOF", n, err)
+	}
+}
+
 // TestReplacedBeforeSend: the object is what was opened, also when the file for
 // sending is opened later.
 func TestReplacedBeforeSend(t *testing.T) {

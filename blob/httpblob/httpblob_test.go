@@ -177,19 +177,18 @@ func TestLimits(t *testing.T) {
 }
 
 func TestTimeout(t *testing.T) {
-	release := make(chan struct{})
+	more := make(chan struct{})
 	srv := server(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/stalls" {
 			w.Header().Set("Content-Length", "100")
-			io.WriteString(w, "head")
+			io.WriteString(w, "he")
+			w.(http.Flusher).Flush()
+			<-more
+			io.WriteString(w, "ad")
 			w.(http.Flusher).Flush()
 		}
-		select {
-		case <-release:
-		case <-r.Context().Done():
-		}
+		<-r.Context().Done()
 	})
-	defer close(release)
 	g := getter(t, srv.URL, &httpblob.Options{Timeout: 50 * time.Millisecond})
 	if _, err := g.Get(t.Context(), "silent", 0, -1); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("Get: %v, want os.ErrDeadlineExceeded", err)
@@ -199,9 +198,16 @@ func TestTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer o.Close()
-	time.Sleep(100 * time.Millisecond) // a slow reader is not the server's fault
-	if b, err := io.ReadAll(o); string(b) != "head" || !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("read %q, %v, want head and os.ErrDeadlineExceeded", b, err)
+	for range 2 { // a slow reader is not the server's fault
+		time.Sleep(100 * time.Millisecond)
+		if n, err := o.Read(make([]byte, 1)); n != 1 || err != nil {
+			t.Fatalf("read %d bytes, %v", n, err)
+		}
+	}
+	time.Sleep(100 * time.Millisecond)
+	close(more)
+	if b, err := io.ReadAll(o); string(b) != "ad" || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read %q, %v, want ad and os.ErrDeadlineExceeded", b, err)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -253,15 +254,25 @@ func TestClose(t *testing.T) {
 	s := open(t, t.TempDir(), nil)
 	must(t, s.Batch(t.Context(), []kv.Op{kv.Put([]byte("a"), nil), kv.Put([]byte("b"), nil)}))
 	var wg sync.WaitGroup
+	var closed atomic.Bool
 	n := 0
 	for _, err := range s.Scan(t.Context(), kv.Range{}) {
 		must(t, err)
 		if n++; n == 1 {
-			wg.Go(func() { s.Close() }) // waits for this scan
+			wg.Go(func() { // waits for this scan
+				if err := s.Close(); err != nil {
+					t.Errorf("Close: %v", err)
+				}
+				closed.Store(true)
+			})
 			for err = nil; err == nil; _, err = s.Get(t.Context(), []byte("a")) {
 			}
 			if !errors.Is(err, fs.ErrClosed) {
 				t.Errorf("Get while closing: %v", err)
+			}
+			time.Sleep(50 * time.Millisecond)
+			if closed.Load() {
+				t.Error("Close returned in the middle of a scan")
 			}
 		}
 	}

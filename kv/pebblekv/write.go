@@ -106,10 +106,9 @@ func (s *Store) update(ctx context.Context, key []byte, f func(old []byte) ([]by
 // commit makes b visible and then waits until it is durable. Locked runs its
 // argument, which makes b visible, under the right locks; the wait is outside of
 // them, so that many writers share one sync.
-func (s *Store) commit(b *pebble.Batch, locked func(apply func() error) error) (err error) {
-	defer recoverFatal(&err)
+func (s *Store) commit(b *pebble.Batch, locked func(apply func() error) error) error {
 	applied := false
-	err = locked(func() error {
+	err := locked(func() error {
 		if err := s.writable(b.Len()); err != nil {
 			return err
 		}
