@@ -1,0 +1,159 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/index"
+	"github.com/hashstream/hashstream/internal/node"
+)
+
+func (a *app) indexCommand() *cobra.Command {
+	clear := &cobra.Command{
+		Use:     "clear",
+		Short:   "Remove every record of the index; packs stay",
+		Example: `  hashstream index clear --yes`,
+	}
+	return group("index", "Work with the index, which knows where every block is",
+		a.indexAdd(), a.indexFind(), a.indexStats(),
+		a.clearing(clear, "the whole index of this home", func(ctx context.Context, s *node.Stores) error { return index.Clear(ctx, s.KV) }))
+}
+
+func (a *app) indexAdd() *cobra.Command {
+	var f adding
+	cmd := &cobra.Command{
+		Use:   "add PACK FILE.car [CONTAINING]",
+		Short: "Index a CAR whose bytes are already in a pack store",
+		Long: `Add reads FILE.car, checks that it is the pack PACK and that its blocks are what
+they say, and records where each block is. It stores no bytes. A complete DAG gets a
+plan: that of CONTAINING, or of the roots that the CAR names.`,
+		Example: `  hashstream index add bafk… backup.car
+  hashstream index add bafk… backup.car bafy…`,
+		Args: cobra.RangeArgs(2, 3),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.addIndex(cmd.Context(), &f, args) },
+	}
+	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
+	cmd.Flags().StringVar(&f.index, "index-writer", "", "records to write: all, single-level, multiple-level or none (default: add.index of the configuration)")
+	return cmd
+}
+
+// record is what index find prints with --json.
+type record struct {
+	Digest   string   `json:"digest"`
+	Type     string   `json:"type"`
+	Location string   `json:"location,omitempty"`
+	Offset   int64    `json:"offset"`
+	Length   int64    `json:"length"`
+	Sub      []record `json:"sub_records,omitempty"`
+}
+
+func newRecord(r index.Record) record {
+	out := record{Digest: r.Digest.String(), Type: r.Type.String(), Offset: r.Offset, Length: r.Length}
+	if r.Location != (index.Location{}) {
+		out.Location = r.Location.String()
+	}
+	return out
+}
+
+func (r record) String() string {
+	if r.Location == "" {
+		return fmt.Sprintf("%s %s %d", r.Type, r.Digest, r.Length)
+	}
+	return fmt.Sprintf("%s %s at %s %d+%d", r.Type, r.Digest, r.Location, r.Offset, r.Length)
+}
+
+func (a *app) indexFind() *cobra.Command {
+	var asJSON, blocks bool
+	cmd := &cobra.Command{
+		Use:     "find CID [CONTAINING]",
+		Aliases: []string{"find-records"},
+		Short:   "Print the records of a CID",
+		Long: `Find prints where the bytes of CID are: as a block in packs, as a root with its
+plan, or as a pack. CONTAINING names a root to search if the index holds no record
+of the block itself. With --blocks the blocks of a root follow.`,
+		Example: `  hashstream index find bafk…
+  hashstream index find bafk… bafy…
+  hashstream index find bafy… --blocks --json`,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ds, err := parseDigests(args)
+			if err != nil {
+				return err
+			}
+			return a.withHome(cmd.Context(), func(s *node.Stores) error {
+				return a.find(cmd.Context(), s, append(ds, digest.Digest{}), asJSON, blocks)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a line of JSON for each record")
+	cmd.Flags().BoolVar(&blocks, "blocks", false, "print the blocks of a root too")
+	return cmd
+}
+
+func (a *app) find(ctx context.Context, s *node.Stores, ds []digest.Digest, asJSON, blocks bool) error {
+	n, err := a.printRecords(s.Index.Find(ctx, ds[0], ds[1]), asJSON)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return notFound(ds[0])
+	}
+	if !blocks {
+		return nil
+	}
+	for p, err := range s.Index.Plans(ctx, ds[0]) {
+		if err != nil {
+			return err
+		}
+		if _, err := a.printRecords(p.Records(ctx), asJSON); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) printRecords(records iter.Seq2[index.Record, error], asJSON bool) (n int, err error) {
+	for r, err := range records {
+		if err == nil && asJSON {
+			err = a.printJSON(newRecord(r))
+		} else if err == nil {
+			_, err = fmt.Fprintln(a.Out, newRecord(r))
+		}
+		if err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+func (a *app) indexStats() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "stats",
+		Short: "Count the records of the index",
+		Example: `  hashstream index stats
+  hashstream index stats --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withHome(cmd.Context(), func(s *node.Stores) error {
+				st, err := s.Index.Stats(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return a.printJSON(st)
+				}
+				_, err = fmt.Fprintf(a.Out, "blocks       %d\nroots        %d\nplans        %d\nsegments     %d\nlocations    %d\nquarantined  %d\n",
+					st.Blocks, st.Containings, st.Plans, st.Segments, st.Locations, st.Quarantined)
+				return err
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}

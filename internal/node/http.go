@@ -1,0 +1,178 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/hashstream/hashstream/gateway"
+	"github.com/hashstream/hashstream/index"
+	"github.com/hashstream/hashstream/internal/config"
+	"github.com/hashstream/hashstream/internal/control"
+	"github.com/hashstream/hashstream/internal/obs"
+	"github.com/hashstream/hashstream/pack"
+	"github.com/hashstream/hashstream/scrub"
+)
+
+// publicServer is the gateway behind its limits.
+func (n *server) publicServer() *http.Server {
+	g := n.config.Gateway
+	content := gateway.New(n.metrics.Opener(n.stores.Streamer), &gateway.Options{
+		IdleTimeout: g.StallTimeout.Std(),
+		Logger:      n.log,
+		Trace: &gateway.Trace{
+			Start:  func(*http.Request) { n.metrics.RequestStarted() },
+			Done:   n.requestDone,
+			Broken: func(_ *http.Request, cause gateway.Cause, _ error) { n.metrics.StreamFailed(string(cause)) },
+		},
+	})
+	handler := gateway.NewConcurrencyLimit(g.MaxConcurrent, n.refused("concurrency")).Wrap(content)
+	if g.Rate > 0 {
+		handler = gateway.NewRateLimit(g.Rate, &gateway.RateOptions{
+			Burst: g.Burst, TrustedProxies: proxies(g), Refused: n.refused("rate"),
+		}).Wrap(handler)
+	}
+	observed := &obs.HandlerOptions{Tracer: n.tracer}
+	if n.config.Log.Access {
+		observed.Access = n.log
+	}
+	s := n.newServer(obs.Handler(handler, observed))
+	if g.TLSCert != "" {
+		s.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: n.certificate()}
+	}
+	return s
+}
+
+func (n *server) requestDone(r *http.Request, res gateway.Result) {
+	format := res.Format
+	if format == "" {
+		format = "none"
+	}
+	n.metrics.RequestDone(r.Method, format, res.Status, res.Bytes, res.Elapsed)
+}
+
+func (n *server) refused(limit string) func(*http.Request) {
+	return func(*http.Request) { n.metrics.Rejected(limit) }
+}
+
+// proxies parses addresses that the configuration has validated.
+func proxies(g config.Gateway) []netip.Prefix {
+	var ps []netip.Prefix
+	for _, s := range g.TrustedProxies {
+		if p, err := config.ParseNetwork(s); err == nil {
+			ps = append(ps, p)
+		}
+	}
+	return ps
+}
+
+// newServer returns a server for HTTP/1.1 and HTTP/2, the latter without TLS too,
+// as reverse proxies speak it.
+func (n *server) newServer(h http.Handler) *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler:           h,
+		Protocols:         &protocols,
+		ReadHeaderTimeout: n.config.Gateway.HeaderTimeout.Std(),
+		ReadTimeout:       n.config.Gateway.HeaderTimeout.Std(), // no request has a body
+		IdleTimeout:       n.config.Gateway.IdleTimeout.Std(),
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
+	}
+}
+
+func (n *server) adminServer() *http.Server {
+	return n.newServer(obs.Admin(&obs.AdminOptions{
+		Metrics:   n.metrics,
+		Status:    func() any { return n.status() },
+		LocalOnly: !n.config.Admin.AllowRemote,
+		Ready: []obs.Check{
+			{Name: "index", Check: n.stores.ready},
+		},
+	}))
+}
+
+// scrubber returns the scrubber of this node's packs.
+func (n *server) scrubber() *scrub.Scrubber {
+	var done, total int64
+	return scrub.New(n.stores.Packs, n.stores.KV, &scrub.Options{
+		Rate: int64(n.config.Scrub.Rate),
+		Trace: scrub.Trace{
+			Start: func(bytes int64) { done, total = 0, bytes },
+			Pack: func(info pack.Info, faults int64) {
+				done += info.Size
+				n.metrics.ScrubProgress(info.Size, done, total)
+				n.metrics.PackScrubbed(int(faults))
+			},
+			Fault: func(f pack.Fault, loc index.Location) {
+				n.stores.Streamer.Distrust(loc)
+				n.log.Error("corrupt", "pack", f.Pack.String(), "block", f.CID.String(), "offset", f.Offset, "error", f.Err)
+			},
+		},
+	})
+}
+
+// scrub runs passes until ctx ends.
+func (n *server) scrub(ctx context.Context, s *scrub.Scrubber) {
+	s.Run(ctx, n.config.Scrub.Interval.Std(), func(started time.Time, r scrub.Report, err error) {
+		if err != nil {
+			n.log.Error("scrub", "error", err)
+			return
+		}
+		n.metrics.ScrubDone(started, time.Now())
+		n.countQuarantine(ctx)
+		n.log.Info("scrubbed", "packs", r.Packs, "bytes", r.Bytes, "faults", r.Faults, "released", r.Released)
+	})
+}
+
+func (n *server) countQuarantine(ctx context.Context) {
+	count := 0
+	for _, err := range n.stores.Index.Quarantines(ctx) {
+		if err != nil {
+			return
+		}
+		count++
+	}
+	n.metrics.Quarantined(count)
+}
+
+// controlServer answers the commands of this home.
+func (n *server) controlServer(s *scrub.Scrubber) *control.Server {
+	return control.NewServer(n.stores.KV, &control.Options{
+		Status: n.status,
+		Logger: n.log,
+		Commands: map[string]control.Command{
+			CommandScrub: func(ctx context.Context, _ []byte, out io.Writer) error {
+				r, err := s.Pass(ctx)
+				if err != nil {
+					return err
+				}
+				n.countQuarantine(ctx)
+				return json.NewEncoder(out).Encode(r)
+			},
+			CommandDistrust: func(ctx context.Context, args []byte, _ io.Writer) error {
+				loc, err := index.ParseLocation(args)
+				if err != nil {
+					return err
+				}
+				n.stores.Streamer.Distrust(loc)
+				n.countQuarantine(ctx)
+				return nil
+			},
+		},
+	})
+}
+
+// The commands of the control socket.
+const (
+	CommandScrub    = "scrub"    // one pass over all packs; answers a [scrub.Report] as JSON
+	CommandDistrust = "distrust" // forget what was verified at the location that the argument encodes
+)

@@ -1,0 +1,122 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+
+	"github.com/hashstream/hashstream/blob"
+	"github.com/hashstream/hashstream/index"
+	"github.com/hashstream/hashstream/internal/backends"
+	"github.com/hashstream/hashstream/internal/config"
+	"github.com/hashstream/hashstream/kv"
+	"github.com/hashstream/hashstream/streamer"
+)
+
+// segmentBytes is about what a decoded plan segment takes in memory.
+const segmentBytes = 128 << 10
+
+// open opens the stores of c as o says.
+func open(ctx context.Context, c config.Config, o opening) (_ *Stores, err error) {
+	s := &Stores{log: o.log}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	if s.Packs, err = s.openPacks(ctx, c, o); err != nil {
+		return nil, err
+	}
+	keys, err := s.openKeys(ctx, c, o)
+	if err != nil {
+		return nil, err
+	}
+	s.KV = keys
+	s.Index = index.New(s.KV, &index.Options{CachedSegments: int(c.Cache.Plans / segmentBytes)})
+	so := &streamer.Options{Verify: streamer.Verify(c.Verify.Mode), CacheBytes: int64(c.Cache.Blocks), Quarantine: s.quarantine}
+	if o.metrics != nil {
+		so.Trace = traced(o)
+	}
+	s.Streamer = streamer.New(s.Index, s.Packs, so)
+	return s, nil
+}
+
+func (s *Stores) openKeys(ctx context.Context, c config.Config, o opening) (kv.Store, error) {
+	x, err := backends.OpenIndex(ctx, c, &backends.IndexOptions{Notify: o.notify, Own: o.owner, Options: backends.Options{Logger: o.log}})
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, x)
+	s.node = x.Node
+	if o.metrics != nil {
+		return o.metrics.KV("index", x), nil
+	}
+	return x, nil
+}
+
+func (s *Stores) openPacks(ctx context.Context, c config.Config, o opening) (blob.Store, error) {
+	g, closer, err := backends.Getter(ctx, c.Home, c.Store.Packs, &backends.Options{Logger: o.log})
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, closer)
+	if o.metrics != nil {
+		g = o.metrics.Blob("packs", g)
+	}
+	if store, ok := g.(blob.Store); ok {
+		return store, nil
+	}
+	stater, ok := g.(streamer.Store)
+	if !ok {
+		return nil, fmt.Errorf("node: packs %s cannot be described: %w", config.Redact(c.Store.Packs), fs.ErrInvalid)
+	}
+	return readOnly{stater}, nil
+}
+
+// readOnly is a store that others write.
+type readOnly struct{ streamer.Store }
+
+func (readOnly) refuse(what string) error {
+	return fmt.Errorf("node: %s: the pack store can only be read: %w", what, fs.ErrPermission)
+}
+
+func (r readOnly) Put(context.Context, string, io.Reader) error { return r.refuse("put") }
+func (r readOnly) Delete(context.Context, string) error         { return r.refuse("delete") }
+
+func (r readOnly) List(context.Context, string) iter.Seq2[blob.Info, error] {
+	return func(yield func(blob.Info, error) bool) { yield(blob.Info{}, r.refuse("list")) }
+}
+
+// writable reports whether packs can be listed and changed.
+func (s *Stores) writable() bool {
+	_, no := s.Packs.(readOnly)
+	return !no
+}
+
+// traced counts what the streamer does.
+func traced(o opening) streamer.Trace {
+	hit, miss := o.metrics.Cache("blocks")
+	planned, walked := o.metrics.Cache("plan")
+	count := func(yes, no func()) func(bool) {
+		return func(is bool) {
+			if is {
+				yes()
+			} else {
+				no()
+			}
+		}
+	}
+	return streamer.Trace{
+		Cache:   count(hit, miss),
+		Planned: count(planned, walked),
+		Verified: func(blocks int, bytes int64, err error) {
+			if err != nil {
+				o.metrics.VerifyFailed()
+				return
+			}
+			o.metrics.BlocksVerified(blocks, bytes)
+		},
+	}
+}

@@ -1,0 +1,145 @@
+// Package node puts the parts together: the stores that a configuration names,
+// the streamer over them, and the servers of a node that runs.
+//
+// [Open] serves commands, with or without a running node. [Serve] is the node.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"log/slog"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/hashstream/hashstream/blob"
+	"github.com/hashstream/hashstream/car"
+	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/index"
+	"github.com/hashstream/hashstream/ingest"
+	"github.com/hashstream/hashstream/internal/config"
+	"github.com/hashstream/hashstream/internal/control"
+	"github.com/hashstream/hashstream/internal/obs"
+	"github.com/hashstream/hashstream/kv"
+	"github.com/hashstream/hashstream/pack"
+	"github.com/hashstream/hashstream/streamer"
+)
+
+// Stores is opened stores and what reads them.
+type Stores struct {
+	Packs    blob.Store
+	KV       kv.Store // the index's keys
+	Index    *index.Index
+	Streamer *streamer.Streamer
+
+	log     *slog.Logger
+	node    *control.Client // of the node whose index this is, or nil
+	closers []io.Closer
+}
+
+// Open opens the stores of c. If a node runs in the home, the index is that
+// node's; if another command holds it, Open waits and tells so to notify.
+func Open(ctx context.Context, c config.Config, notify func(message string)) (*Stores, error) {
+	return open(ctx, c, opening{notify: notify})
+}
+
+// opening is how stores are opened.
+type opening struct {
+	owner   bool // the process is the node of the home
+	notify  func(string)
+	metrics *obs.Metrics // may be nil
+	log     *slog.Logger // may be nil
+}
+
+// Close closes the stores.
+func (s *Stores) Close() error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i].Close())
+	}
+	return errors.Join(errs...)
+}
+
+// ready reports whether the index answers.
+func (s *Stores) ready(ctx context.Context) error {
+	_, err := s.KV.Get(ctx, []byte("ready"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// Destination is where ingestion puts things, with index records of level.
+func (s *Stores) Destination(level index.Level) (ingest.Destination, error) {
+	drafts, ok := s.Packs.(blob.Drafter)
+	if !ok {
+		return ingest.Destination{}, fmt.Errorf("node: the pack store cannot be written: %w", fs.ErrPermission)
+	}
+	return ingest.Destination{
+		Packs:    drafts,
+		Record:   func() ingest.Recorder { return index.NewBuilder(s.KV, level) },
+		Has:      s.Index.Has,
+		Complete: s.Streamer.Complete,
+		Locate:   s.locate,
+	}, nil
+}
+
+// Shelf is where packs are indexed, with records of level. The packs are read
+// from the getter.
+func (s *Stores) Shelf(packs blob.Getter, level index.Level) ingest.Shelf {
+	return ingest.Shelf{
+		Packs: packs,
+		Blocks: func(ctx context.Context, d digest.Digest, sections iter.Seq2[car.Section, error]) error {
+			return index.PutBlocks(ctx, s.KV, level, d, sections)
+		},
+		Record:   func() ingest.Recorder { return index.NewBuilder(s.KV, level) },
+		Complete: s.Streamer.Complete,
+	}
+}
+
+// locate finds a copy of a block that is stored already.
+func (s *Stores) locate(ctx context.Context, c cid.Cid) (ingest.Known, error) {
+	d, err := digest.FromCID(c)
+	if err != nil {
+		return ingest.Known{}, err
+	}
+	for r, err := range s.Index.Blobs(ctx, d) {
+		if err != nil {
+			return ingest.Known{}, err
+		}
+		// Whether a CAR frame of just this CID stands before the bytes is not
+		// recorded, so the plan will not count on it.
+		return ingest.Known{Location: r.Location, Offset: r.Offset}, nil
+	}
+	return ingest.Known{}, fmt.Errorf("node: block %s: %w", c, fs.ErrNotExist)
+}
+
+// Quarantine keeps the block of a fault from being served, by a running node too.
+func (s *Stores) Quarantine(ctx context.Context, f pack.Fault) error {
+	d, err := digest.FromCID(f.CID)
+	if !f.CID.Defined() || err != nil {
+		return nil // the frame or the name: no block is known to be bad
+	}
+	loc := index.Location{Pack: f.Pack}
+	if err := index.Quarantine(ctx, s.KV, d, loc, f.Err.Error()); err != nil {
+		return err
+	}
+	s.Streamer.Distrust(loc)
+	if s.node == nil {
+		return nil
+	}
+	return s.node.Do(ctx, CommandDistrust, loc.Encode(), io.Discard)
+}
+
+// quarantine is told by the streamer of copies that failed verification.
+func (s *Stores) quarantine(ctx context.Context, d digest.Digest, loc index.Location, cause error) {
+	if s.log != nil {
+		s.log.ErrorContext(ctx, "corrupt", "block", d.String(), "location", loc.String(), "error", cause)
+	}
+	if err := index.Quarantine(ctx, s.KV, d, loc, cause.Error()); err != nil && s.log != nil {
+		s.log.ErrorContext(ctx, "quarantine", "block", d.String(), "error", err)
+	}
+}
