@@ -189,7 +189,7 @@ func TestTimeout(t *testing.T) {
 		}
 		<-r.Context().Done()
 	})
-	g := getter(t, srv.URL, &httpblob.Options{Timeout: 50 * time.Millisecond})
+	g := getter(t, srv.URL, &httpblob.Options{Timeout: 200 * time.Millisecond})
 	if _, err := g.Get(t.Context(), "silent", 0, -1); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("Get: %v, want os.ErrDeadlineExceeded", err)
 	}
@@ -199,12 +199,12 @@ func TestTimeout(t *testing.T) {
 	}
 	defer o.Close()
 	for range 2 { // a slow reader is not the server's fault
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(300 * time.Millisecond)
 		if n, err := o.Read(make([]byte, 1)); n != 1 || err != nil {
 			t.Fatalf("read %d bytes, %v", n, err)
 		}
 	}
-	time.Sleep(100 * time.Millisecond)
+	time.Sleep(300 * time.Millisecond)
 	close(more)
 	if b, err := io.ReadAll(o); string(b) != "ad" || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("read %q, %v, want ad and os.ErrDeadlineExceeded", b, err)

@@ -195,7 +195,11 @@ func (s *Store) scan(ctx context.Context, r kv.Range, yield func(kv.Pair, error)
 	if r.To != nil && string(r.From) >= string(r.To) {
 		return nil
 	}
-	it, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: r.From, UpperBound: r.To})
+	o := &pebble.IterOptions{UpperBound: r.To}
+	if len(r.From) > 0 { // Pebble wants no bound rather than an empty one
+		o.LowerBound = r.From
+	}
+	it, err := s.db.NewIterWithContext(ctx, o)
 	if err != nil {
 		return err
 	}
