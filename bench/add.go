@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -61,8 +62,9 @@ func tenGiB(ctx context.Context, b *bench) error {
 	if b.binary == "" {
 		return nil
 	}
-	if free, err := freeBytes(b.bigDir); err != nil || free < 21*gib {
-		return fmt.Errorf("21 GiB must be free in %s: %w", b.bigDir, err)
+	need := 2*b.scale.huge + gib
+	if free, err := freeBytes(b.bigDir); err != nil || free < need {
+		return cmp.Or(err, fmt.Errorf("%d GiB must be free in %s", need/gib, b.bigDir))
 	}
 	dir, err := os.MkdirTemp(b.bigDir, "hashstream-bench-")
 	if err != nil {
@@ -70,7 +72,7 @@ func tenGiB(ctx context.Context, b *bench) error {
 	}
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, "source")
-	if err := writeRandom(ctx, file, 10*gib); err != nil {
+	if err := writeRandom(ctx, file, b.scale.huge); err != nil {
 		return err
 	}
 	home, err := b.newHome(ctx, dir)
@@ -82,7 +84,7 @@ func tenGiB(ctx context.Context, b *bench) error {
 		return err
 	}
 	b.record("mem-add-10g", sysHashstream, sample{Value: float64(f.peak) / mib})
-	b.note("Adding 10 GiB, on disk, took %s.", f.wall.Round(time.Second))
+	b.note("Adding %d MiB in the folder of -big-dir took %s.", b.scale.huge/mib, f.wall.Round(time.Second))
 	return b.inTurn(ctx, []string{sysHashstream}, func(int, string) error {
 		s, err := b.startHashstream(ctx, home)
 		if err != nil {

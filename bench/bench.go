@@ -47,14 +47,15 @@ type bench struct {
 type scale struct {
 	big, small int64         // file sizes: 1 MiB and 256 KiB leaves; 4 KiB leaves
 	add        int64         // file size of the add row
+	huge       int64         // file size of the rows of 10 GiB
 	records    int           // index row
 	load       time.Duration // of one load of one server
 	slow       time.Duration // of the slow readers
 }
 
 var (
-	fullScale  = scale{big: gib, small: 256 * mib, add: 2 * gib, records: 10_000_000, load: 5 * time.Second, slow: 10 * time.Second}
-	quickScale = scale{big: 64 * mib, small: 16 * mib, add: 128 * mib, records: 200_000, load: time.Second, slow: 2 * time.Second}
+	fullScale  = scale{big: gib, small: 256 * mib, add: 2 * gib, huge: 10 * gib, records: 10_000_000, load: 5 * time.Second, slow: 10 * time.Second}
+	quickScale = scale{big: 64 * mib, small: 16 * mib, add: 128 * mib, huge: 256 * mib, records: 200_000, load: time.Second, slow: 4 * time.Second}
 )
 
 type key struct{ row, system string }
@@ -70,7 +71,6 @@ type sample struct {
 type scenario struct {
 	name string
 	rows []string // ids
-	big  bool     // not with -quick
 	run  func(ctx context.Context, b *bench) error
 }
 

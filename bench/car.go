@@ -173,6 +173,7 @@ func slowReaders(ctx context.Context, b *bench) error {
 			if err != nil {
 				return err
 			}
+			b.logf("    the slow readers got %d MiB", n/mib)
 			if want := int64(64 * mib * b.scale.slow.Seconds() / 2); n < want {
 				b.note("The slow readers of %s got %d MiB, less than they asked for.", system, n/mib)
 			}

@@ -166,7 +166,7 @@ func bodySum(ctx context.Context, addr, path string) (string, error) {
 }
 
 // readSlowly reads path on n connections at 1 MiB/s each for a time, and returns
-// the bytes read.
+// the bytes read. The answer must be long enough for that.
 func readSlowly(ctx context.Context, addr, path string, n int, long time.Duration) (int64, error) {
 	var wg sync.WaitGroup
 	total, errs := make([]int64, n), make([]error, n)
@@ -198,9 +198,6 @@ func readOneSlowly(ctx context.Context, addr, path string, long time.Duration) (
 			if _, err := parseHead(buf[:n]); err != nil {
 				return total, err
 			}
-		}
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			break
 		}
 		if err != nil {
 			return total, fmt.Errorf("after %d bytes: %w", total, err)
