@@ -219,3 +219,18 @@ func TestDryRun(t *testing.T) {
 		t.Errorf("got %+v, want root %s", got, want.Cid())
 	}
 }
+
+// TestSameBytesAnotherCodec adds a file whose bytes are those of a directory and of
+// a symlink beside it: one digest, two blocks.
+func TestSameBytesAnotherCodec(t *testing.T) {
+	p := profile(t, unixfs.V1, nil)
+	oracle := newOracle(t, p)
+	inner := oracle.directory([]string{"f"}, nodes(oracle.file([]byte("x"))))
+	fsys := fstest.MapFS{
+		"top/a":   {Data: inner.RawData()},
+		"top/b/f": {Data: []byte("x")},
+		"top/l":   {Data: []byte("x"), Mode: fs.ModeSymlink},
+		"top/m":   {Data: oracle.symlink("x").RawData()},
+	}
+	testTree(t, fsys, "top", 1<<20, &ingest.Options{Profile: p})
+}

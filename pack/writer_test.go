@@ -221,7 +221,7 @@ func TestUnreserve(t *testing.T) {
 				t.Fatalf("limit %d: %v", limit, err)
 			}
 		}
-		leaf := newBlock(t, cid.Raw, random(x.r, 70))
+		leaf := newBlock(t, cid.Raw, random(x.r, 10)) // ends before what was flushed for the reservations
 		p1, err := w.Append(ctx, leaf.CID, leaf.Data)
 		if err != nil {
 			t.Fatal(err)
