@@ -221,7 +221,7 @@ func (m *memory) layouts(t testing.TB, data []byte) map[string]cid.Cid {
 }
 
 func TestRangesLikeBoxo(t *testing.T) {
-	for _, data := range [][]byte{random(1, 150), bytes.Repeat([]byte{7}, 150), random(2, 5), nil} {
+	for _, data := range [][]byte{random(1, 150), bytes.Repeat([]byte{7}, 150), bytes.Repeat(random(9, 30), 6), random(2, 5), nil} {
 		m := newMemory()
 		layouts := m.layouts(t, data)
 		o := newOracle(t, m)

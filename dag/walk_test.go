@@ -245,9 +245,10 @@ func TestEntriesRefuses(t *testing.T) {
 	shard := func(links map[byte]part2) cid.Cid { return m.shard(t, links) }
 	empty := shard(nil)
 	bomb := shard(map[byte]part2{0: {"name", leaf}})
-	for range 20 {
+	for range 30 {
 		bomb = shard(map[byte]part2{0: {"", bomb}, 1: {"", bomb}, 2: {"", bomb}})
 	}
+	wide := m.dir(t, profile(t, unixfs.V1, func(p *unixfs.Profile) { p.HAMTThreshold = 1 }), map[string]node{"a": {leaf, 0}}).c
 	plain := m.dir(t, profile(t, unixfs.V1, nil), nil).c
 	wrong := byte(0)
 	for unixfs.NameHash("name")>>61 == uint64(wrong) {
@@ -255,6 +256,7 @@ func TestEntriesRefuses(t *testing.T) {
 	}
 	for name, c := range map[string]cid.Cid{
 		"empty shard":   shard(map[byte]part2{0: {"", empty}}),
+		"other fanout":  shard(map[byte]part2{0: {"", wide}}),
 		"plain shard":   shard(map[byte]part2{0: {"", plain}}),
 		"deep":          bomb,
 		"another place": shard(map[byte]part2{wrong: {"name", leaf}}),
@@ -296,6 +298,12 @@ func TestPlainDagPB(t *testing.T) {
 	got, err := walk(t, m, block.Selection{Root: root, Scope: block.ScopeEntity})
 	if diff := cmp.Diff([]string{root.String()}, got); diff != "" || err != nil {
 		t.Errorf("entity: %v\n%s", err, diff)
+	}
+	list := m.data(t, cid.DagCBOR, append([]byte{0x82, 0, 0xd8, 0x2a, 0x58, 37, 0}, leaf.Bytes()...))
+	for segment, want := range map[string]error{"0": block.ErrNotLink, "1": nil, "2": fs.ErrNotExist, "01": fs.ErrNotExist, "-1": fs.ErrNotExist} {
+		if r, err := dag.Resolve(t.Context(), m, list, []string{segment}); !errors.Is(err, want) || (want == nil && !r.Terminus.Equals(leaf)) {
+			t.Errorf("index %q: %v, %v; want %v", segment, r.Terminus, err, want)
+		}
 	}
 	other := identityOf(t, 0x78, []byte("git"))
 	if _, err := dag.Resolve(t.Context(), m, other, []string{"x"}); !errors.Is(err, block.ErrNotLink) {

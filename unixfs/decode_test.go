@@ -15,6 +15,7 @@ import (
 	"github.com/ipfs/boxo/ipld/merkledag"
 	boxofs "github.com/ipfs/boxo/ipld/unixfs"
 	"github.com/ipfs/go-cid"
+	carv2 "github.com/ipld/go-car/v2"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/hashstream/hashstream/block"
@@ -203,6 +204,8 @@ func TestDecodeRefuses(t *testing.T) {
 		"link without CID":       {[]byte{0x12, 2, 0x12, 0}, unixfs.ErrMalformed},
 		"link with a bad CID":    {[]byte{0x12, 4, 0x0a, 2, 1, 0x55}, unixfs.ErrMalformed},
 		"CID with more behind":   {[]byte{0x12, 7, 0x0a, 5, 1, 0x55, 0, 0, 0}, unixfs.ErrMalformed},
+		"name before CID":        {[]byte{0x12, 8, 0x12, 0, 0x0a, 4, 1, 0x55, 0, 0}, unixfs.ErrMalformed},
+		"CID twice":              {[]byte{0x12, 12, 0x0a, 4, 1, 0x55, 0, 0, 0x0a, 4, 1, 0x55, 0, 0}, unixfs.ErrMalformed},
 		"size without link":      {file.num(4, 7).encode(), unixfs.ErrMalformed},
 		"link without size":      {file.link("").encode(), unixfs.ErrMalformed},
 		"file size lies":         {file.bytes(2, "abc").num(3, 4).encode(), unixfs.ErrMalformed},
@@ -283,6 +286,42 @@ func TestDecodeIsBounded(t *testing.T) {
 		if bytes > 12*block.MaxSize {
 			t.Errorf("%s: %d bytes allocated for a block of %d", name, bytes, len(data))
 		}
+	}
+}
+
+// The blocks of the gateway-conformance suite were written by many versions of
+// Kubo: what boxo takes for UnixFS is taken here.
+func TestDecodeFixtures(t *testing.T) {
+	f, err := os.Open("../dag/testdata/fixtures.car")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := carv2.NewBlockReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[unixfs.Type]int{}
+	for b, err := r.Next(); err == nil; b, err = r.Next() {
+		if b.Cid().Type() != cid.DagProtobuf {
+			continue
+		}
+		n, err := unixfs.Decode(block.Block{CID: b.Cid(), Data: b.RawData()})
+		if err != nil {
+			node, boxoErr := merkledag.DecodeProtobuf(b.RawData())
+			if boxoErr == nil {
+				_, boxoErr = boxofs.FSNodeFromBytes(node.Data())
+			}
+			if boxoErr == nil {
+				t.Errorf("%s: %v", b.Cid(), err)
+			}
+			continue
+		}
+		sameNode(t, b.RawData(), n)
+		seen[n.Type]++
+	}
+	if len(seen) < 4 {
+		t.Errorf("the fixtures hold too little: %v", seen)
 	}
 }
 
