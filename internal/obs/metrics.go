@@ -18,12 +18,15 @@
 package obs
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/hashstream/hashstream/digest"
 )
 
 // Metrics counts what a node does. Its methods take no locks and, but for the
@@ -35,6 +38,7 @@ type Metrics struct {
 	verified, verifiedBytes, verifyFailed prometheus.Counter
 	cache                                 *prometheus.CounterVec
 	planHit, planMiss                     prometheus.Counter
+	bodyPlan, bodyWalk                    prometheus.Counter
 	failures                              *prometheus.CounterVec
 	quarantined                           prometheus.Gauge
 	scrub                                 scrub
@@ -78,6 +82,8 @@ func NewMetrics(version string) *Metrics {
 		blob: newStoreMetrics(f, "blob", "Time to answer a store of bytes; a read's ends when its first byte can be read.", 10e-6),
 		kv:   newStoreMetrics(f, "kv", "Time to answer a store of keys; a scan's ends at its first pair.", 1e-6),
 	}
+	bodies := f.counters("bodies_total", "Responses that were opened: from a plan, or as a walk over blocks.", "kind")
+	m.bodyPlan, m.bodyWalk = bodies.WithLabelValues("plan"), bodies.WithLabelValues("walk")
 	m.planHit, m.planMiss = m.cache.WithLabelValues("plan", "hit"), m.cache.WithLabelValues("plan", "miss")
 	return m
 }
@@ -94,6 +100,26 @@ func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
 func (m *Metrics) BlocksVerified(n int, bytes int64) {
 	m.verified.Add(float64(n))
 	m.verifiedBytes.Add(float64(bytes))
+}
+
+// Verified counts blocks that were hashed, with the outcome: the form of the
+// streamer's hook.
+func (m *Metrics) Verified(blocks int, bytes int64, err error) {
+	switch {
+	case err == nil:
+		m.BlocksVerified(blocks, bytes)
+	case errors.Is(err, digest.ErrMismatch):
+		m.VerifyFailed()
+	}
+}
+
+// Planned counts a response that was opened, with a plan or as a walk.
+func (m *Metrics) Planned(planned bool) {
+	if planned {
+		m.bodyPlan.Inc()
+	} else {
+		m.bodyWalk.Inc()
+	}
 }
 
 // VerifyFailed counts a block that does not match its digest.
@@ -116,6 +142,18 @@ func (m *Metrics) PlanMiss() { m.planMiss.Inc() }
 // a constant.
 func (m *Metrics) Cache(name string) (hit, miss func()) {
 	return m.cache.WithLabelValues(name, "hit").Inc, m.cache.WithLabelValues(name, "miss").Inc
+}
+
+// CacheLookup is [Metrics.Cache] as one function.
+func (m *Metrics) CacheLookup(name string) func(hit bool) {
+	hit, miss := m.Cache(name)
+	return func(found bool) {
+		if found {
+			hit()
+		} else {
+			miss()
+		}
+	}
 }
 
 // Gauge registers a number that is asked for when metrics are read, such as the

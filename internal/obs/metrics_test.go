@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"iter"
@@ -21,6 +22,7 @@ import (
 	"github.com/hashstream/hashstream/blob/blobtest"
 	"github.com/hashstream/hashstream/blob/memblob"
 	"github.com/hashstream/hashstream/block"
+	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/kv"
 )
 
@@ -55,12 +57,15 @@ func TestRequests(t *testing.T) {
 		m.RequestStarted()
 	}
 	m.RequestDone("GET", "car", 200, 1000, 3*time.Second)
+	m.RequestStarted()
+	m.RequestDone("HEAD", "", 404, 0, 0)
 	m.RequestDone("BREW", "coffee", 999, -1, 0)
 	m.Rejected("rate")
 	wantSeries(t, m, "^http_re(quests|jected)",
 		`http_rejected_total{limit="rate"} 1`,
 		`http_requests_in_flight 1`,
 		`http_requests_total{format="car",method="GET",status="200"} 1`,
+		`http_requests_total{format="none",method="HEAD",status="404"} 1`,
 		`http_requests_total{format="other",method="other",status="0"} 1`)
 	wantSeries(t, m, `^http_request_seconds_(sum|count).*car`, `http_request_seconds_sum{format="car"} 3`, `http_request_seconds_count{format="car"} 1`)
 	wantSeries(t, m, `^http_response_bytes_total.*car`, `http_response_bytes_total{format="car"} 1000`)
@@ -69,22 +74,28 @@ func TestRequests(t *testing.T) {
 
 func TestCounts(t *testing.T) {
 	m := NewMetrics("")
-	m.BlocksVerified(2, 300)
-	m.VerifyFailed()
+	m.Verified(2, 300, nil)
+	m.Verified(1, 10, fmt.Errorf("block: %w", digest.ErrMismatch))
+	m.Verified(1, 10, io.ErrUnexpectedEOF) // says nothing about the bytes
+	m.Planned(true)
+	m.Planned(true)
+	m.Planned(false)
 	m.Quarantined(4)
 	m.StreamFailed("corrupt")
 	m.PlanHit()
 	m.PlanMiss()
 	hit, miss := m.Cache("blocks")
 	hit()
-	hit()
+	m.CacheLookup("blocks")(true)
 	miss()
+	m.CacheLookup("blocks")(false)
 	m.ScrubProgress(100, 100, 400)
 	m.PackScrubbed(1)
 	m.Gauge("cache_bytes", "help", func() float64 { return 12 })
-	wantSeries(t, m, "^(verif|quarantined|stream|cache|scrub_)",
+	wantSeries(t, m, "^(bodies|verif|quarantined|stream|cache|scrub_)",
+		`bodies_total{kind="plan"} 2`, `bodies_total{kind="walk"} 1`,
 		`cache_bytes 12`,
-		`cache_lookups_total{cache="blocks",result="hit"} 2`, `cache_lookups_total{cache="blocks",result="miss"} 1`,
+		`cache_lookups_total{cache="blocks",result="hit"} 2`, `cache_lookups_total{cache="blocks",result="miss"} 2`,
 		`cache_lookups_total{cache="plan",result="hit"} 1`, `cache_lookups_total{cache="plan",result="miss"} 1`,
 		`quarantined_blocks 4`,
 		`scrub_bytes_total 100`, `scrub_duration_seconds 0`, `scrub_faults_total 1`, `scrub_finished_timestamp_seconds 0`, `scrub_packs_total 1`, `scrub_progress_ratio 0.25`,

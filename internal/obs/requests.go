@@ -43,10 +43,14 @@ func newRequests(f factory) *requests {
 func (m *Metrics) RequestStarted() { m.requests.inFlight.Inc() }
 
 // RequestDone counts a request that was answered, and ends what RequestStarted
-// began. format is "raw", "car", "ipns-record" or "none"; bytes are the body's.
+// began. format is "raw", "car" or "ipns-record", or empty if none was settled;
+// bytes are the body's.
 func (m *Metrics) RequestDone(method, format string, status int, bytes int64, d time.Duration) {
 	r := m.requests
 	r.inFlight.Dec()
+	if format == "" {
+		format = "none"
+	}
 	f := position(formats[:], format)
 	r.counter(position(methods[:], method), f, status).Inc()
 	r.seconds[f].Observe(d.Seconds())
