@@ -62,7 +62,7 @@ func (d Destination) complete(ctx context.Context, root cid.Cid) (bool, error) {
 
 func (a *adder) pass(ctx context.Context, dry, probe bool) (Result, error) {
 	a.dry = dry
-	b := &builder{adder: a, probe: probe, seen: seen{limit: a.maxSeen}}
+	b := &builder{adder: a, probe: probe, seen: newSeen(a.maxSeen)}
 	if !dry {
 		if err := b.open(); err != nil {
 			return Result{}, err

@@ -3,7 +3,6 @@ package ingest
 import (
 	"bytes"
 	"cmp"
-	"encoding/binary"
 	"hash/maphash"
 	"slices"
 	"sort"
@@ -24,7 +23,7 @@ const (
 // table finds the sections of a pack by multihash. It keeps keyed hashes, which
 // nobody outside can make collide, instead of the multihashes.
 type table struct {
-	seeds  [2]maphash.Seed
+	keys   keys
 	limit  int
 	places []tablePlace
 	over   bool // there are more blocks than places
@@ -32,25 +31,20 @@ type table struct {
 
 // tablePlace is a section.
 type tablePlace struct {
-	key    [16]byte // of the multihash
-	frame  uint64   // hash of the CID
+	key    key    // of the multihash
+	frame  uint64 // hash of the CID
 	offset int64
 	size   int32
 	first  int32 // entry of the plan being made where it occurs first, or -1
 }
 
 func newTable() *table {
-	return &table{seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, limit: maxPlaces}
+	return &table{keys: newKeys(), limit: maxPlaces}
 }
 
-func (t *table) key(c cid.Cid) (k [16]byte) {
-	mh := c.Hash()
-	binary.LittleEndian.PutUint64(k[:8], maphash.Bytes(t.seeds[0], mh))
-	binary.LittleEndian.PutUint64(k[8:], maphash.Bytes(t.seeds[1], mh))
-	return k
-}
+func (t *table) key(c cid.Cid) key { return t.keys.of(string(c.Hash())) }
 
-func (t *table) frame(c cid.Cid) uint64 { return maphash.String(t.seeds[0], c.KeyString()) }
+func (t *table) frame(c cid.Cid) uint64 { return maphash.String(t.keys[0], c.KeyString()) }
 
 func (t *table) add(s car.Section) {
 	if len(t.places) >= t.limit || s.Size != int64(int32(s.Size)) {
