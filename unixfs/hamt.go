@@ -28,9 +28,7 @@ func (p Profile) hamt(entries []DirEntry) (*DirNode, error) {
 	for i := range entries {
 		order[i] = hashed{NameHash(entries[i].Name), i}
 	}
-	slices.SortFunc(order, func(a, b hashed) int {
-		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(entries[a.entry].Name, entries[b.entry].Name))
-	})
+	slices.SortFunc(order, func(a, b hashed) int { return cmp.Compare(a.hash, b.hash) })
 	for i := 1; i < len(order); i++ {
 		if name := entries[order[i].entry].Name; name == entries[order[i-1].entry].Name {
 			return nil, fmt.Errorf("two entries have the name %q", name)
