@@ -3,9 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -21,6 +18,7 @@ import (
 type adding struct {
 	profile, hash, chunk, packSize, index    string
 	hidden, wrap, dryRun, dedup, json, quiet bool
+	follow                                   bool // links that are named
 }
 
 func (f *adding) flags(cmd *cobra.Command) {
@@ -32,6 +30,7 @@ func (f *adding) flags(cmd *cobra.Command) {
 	fs.StringVar(&f.index, "index-writer", "", "records to write: all, single-level, multiple-level or none (default: add.index of the configuration)")
 	fs.BoolVar(&f.hidden, "hidden", false, "include files whose name begins with a dot")
 	fs.BoolVarP(&f.wrap, "wrap", "w", false, "put each argument into a directory of its own, so that its name is kept")
+	fs.BoolVarP(&f.follow, "dereference-args", "L", false, "follow symbolic links that are named themselves; those inside of directories stay links")
 	fs.BoolVarP(&f.dryRun, "dry-run", "n", false, "only compute the CID; write nothing")
 	fs.BoolVar(&f.dedup, "dedup", false, "point at blocks that are stored already instead of storing them together again")
 	fs.BoolVar(&f.json, "json", false, "print a line of JSON for each argument")
@@ -48,13 +47,16 @@ works with or without a running node; what it has printed is durable. Adding the
 same content again stores nothing.
 
 Directories are added with all that is in them but hidden files; symbolic links
-are kept as links. PATH - is standard input.`,
+are kept as links, also where PATH itself is one, unless it ends in a slash or
+--dereference-args is given. PATH - is standard input. A PATH that does not exist
+gives exit code 3, and nothing is stored.`,
 		Example: `  hashstream add photos/
   hashstream add --quiet report.pdf
   tar c src | hashstream add -
   hashstream add --dry-run --profile unixfs-v0-2015 photos/     the CID that old Kubo gives`,
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.add(cmd.Context(), &f, args, nil) },
+		Args:        cobra.MinimumNArgs(1),
+		Annotations: interruptible(resumeAdding),
+		RunE:        func(cmd *cobra.Command, args []string) error { return a.add(cmd.Context(), &f, args, nil) },
 	}
 	f.flags(cmd)
 	return cmd
@@ -77,18 +79,29 @@ func (a *app) add(ctx context.Context, f *adding, args []string, adjust func(*in
 	if err != nil {
 		return usage(err)
 	}
+	inputs, err := inputs(args, f)
+	if err != nil {
+		return err
+	}
+	if f.dryRun {
+		return a.addAll(ctx, ingest.Destination{}, o, f, inputs)
+	}
 	return a.withStores(ctx, c, func(s *node.Stores) error {
 		dst, err := s.Destination(level)
 		if err != nil {
-			return err
+			return failed(err)
 		}
-		for _, arg := range args {
-			if err := a.addOne(ctx, dst, o, f, arg); err != nil {
-				return err
-			}
-		}
-		return nil
+		return a.addAll(ctx, dst, o, f, inputs)
 	})
+}
+
+func (a *app) addAll(ctx context.Context, dst ingest.Destination, o ingest.Options, f *adding, inputs []input) error {
+	for _, in := range inputs {
+		if err := a.addOne(ctx, dst, o, f, in); err != nil {
+			return fmt.Errorf("add %s: %w", in.arg, err)
+		}
+	}
+	return nil
 }
 
 // overrides are the flags that stand for keys of the configuration.
@@ -137,21 +150,23 @@ type added struct {
 	Stored     bool   `json:"stored"` // false if all was there already
 }
 
-func (a *app) addOne(ctx context.Context, dst ingest.Destination, o ingest.Options, f *adding, arg string) error {
+func (a *app) addOne(ctx context.Context, dst ingest.Destination, o ingest.Options, f *adding, in input) error {
 	p := a.progress("added", f.quiet)
 	defer p.stop()
-	var total int64
-	o.Trace.Scanned = func(_, bytes int64) { total = bytes; p.set(0, total) }
+	o.Trace.Scanned = func(_, bytes int64) { p.expect(bytes) }
 	o.Trace.Read = func(_ string, n int64) { p.add(n) }
-	if f.wrap {
-		o.Wrap = wrapName(arg)
+	if a.verbose {
+		o.Trace.Added = func(e ingest.Entry) { a.notef("%s %q", e.CID, e.Path) }
 	}
-	res, err := a.ingest(ctx, dst, &o, arg)
+	if f.wrap {
+		o.Wrap = in.name
+	}
+	res, err := a.ingest(ctx, dst, &o, in)
 	p.stop()
 	if err != nil {
 		return err
 	}
-	return a.printAdded(f, arg, res)
+	return a.printAdded(f, in.arg, res)
 }
 
 func (a *app) printAdded(f *adding, arg string, res ingest.Result) error {
@@ -166,85 +181,11 @@ func (a *app) printAdded(f *adding, arg string, res ingest.Result) error {
 	_, err = fmt.Fprintln(a.Out, res.Root, arg)
 	switch {
 	case f.dryRun:
-		a.notef("%s in %d blocks; nothing was stored", size(res.Size), res.Blocks)
+		a.notef("%s in %s; nothing was stored", size(res.Size), count(res.Blocks, "block"))
 	case !res.Stored:
 		a.notef("%s was there already; nothing was stored", size(res.Size))
 	default:
-		a.notef("%s in %d blocks, %d of them repeated; %s in %d packs", size(res.Size), res.Blocks, res.Duplicates, size(res.PackBytes), res.Packs)
+		a.notef("%s in %s, %d repeated; %s in %s", size(res.Size), count(res.Blocks, "block"), res.Duplicates, size(res.PackBytes), count(int64(res.Packs), "pack"))
 	}
 	return err
-}
-
-func wrapName(arg string) string {
-	if arg == "-" {
-		return "stdin"
-	}
-	abs, err := filepath.Abs(arg)
-	if err != nil {
-		return filepath.Base(arg)
-	}
-	return filepath.Base(abs)
-}
-
-// ingest adds one argument of the command line.
-func (a *app) ingest(ctx context.Context, dst ingest.Destination, o *ingest.Options, arg string) (ingest.Result, error) {
-	if arg == "-" {
-		return a.ingestStdin(ctx, dst, o)
-	}
-	abs, err := filepath.Abs(arg)
-	if err != nil {
-		return ingest.Result{}, err
-	}
-	// A path is opened from its directory, so that the path itself may be a link.
-	dir, name := filepath.Split(abs)
-	if name == "" {
-		dir, name = abs, "."
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return ingest.Result{}, err
-	}
-	defer root.Close()
-	return ingest.Add(ctx, root.FS(), name, dst, o)
-}
-
-// ingestStdin adds standard input. The sizes of blocks must be known before their
-// bytes, so a stream is written to a temporary file first.
-func (a *app) ingestStdin(ctx context.Context, dst ingest.Destination, o *ingest.Options) (ingest.Result, error) {
-	if f, ok := a.In.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
-			at, err := f.Seek(0, io.SeekCurrent)
-			if err != nil {
-				return ingest.Result{}, err
-			}
-			size := max(info.Size()-at, 0)
-			return ingest.AddFile(ctx, io.NewSectionReader(f, at, size), size, "standard input", dst, o)
-		}
-	}
-	spool, err := os.CreateTemp("", "hashstream-stdin-*")
-	if err != nil {
-		return ingest.Result{}, err
-	}
-	defer spool.Close()
-	if err := os.Remove(spool.Name()); err != nil {
-		return ingest.Result{}, err
-	}
-	size, err := io.Copy(spool, contextReader{ctx, a.In})
-	if err != nil {
-		return ingest.Result{}, hint(fmt.Errorf("store standard input in %s: %w", os.TempDir(), err), "set TMPDIR to a directory with more room")
-	}
-	return ingest.AddFile(ctx, spool, size, "standard input", dst, o)
-}
-
-// contextReader stops between reads when ctx ends.
-type contextReader struct {
-	ctx context.Context // of the one copy that reads it
-	r   io.Reader
-}
-
-func (r contextReader) Read(b []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(b)
 }

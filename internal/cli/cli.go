@@ -5,7 +5,10 @@
 // # Errors
 //
 // Every error ends up as one line that begins with "hashstream:", where possible
-// with a line that says what to do, and as the exit code of [Run].
+// with a line that says what to do, and as the exit code of [Run]. Absence is an
+// exit code of its own only where it is the answer: a CID that is not stored, or a
+// file that was to be read. A directory that cannot be opened for output, a home
+// that cannot be made and a node that does not run are plain failures.
 package cli
 
 import (
@@ -18,6 +21,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashstream/hashstream/internal/backends"
 	"github.com/hashstream/hashstream/internal/config"
 )
 
@@ -52,7 +56,9 @@ type app struct {
 }
 
 // Run carries out the command line args and returns the exit code: 0 done, 1
-// failed, 2 wrong usage, 3 content not found, 4 content that fails verification.
+// failed, 2 wrong usage or configuration, 3 content or input not found, 4 content
+// that is corrupt, malformed or incomplete. When ctx ends Run returns soon, also
+// from a read of s.In, which may then still be under way.
 func Run(ctx context.Context, args []string, s Streams) int {
 	a := &app{Streams: s}
 	root := a.root()
@@ -65,11 +71,22 @@ func Run(ctx context.Context, args []string, s Streams) int {
 		return exitOK
 	}
 	if ctx.Err() != nil && !errors.Is(err, errUsage) {
-		err = &hinted{fmt.Errorf("interrupted: %w", err), "everything that was acknowledged is stored; run the same command again to go on"}
+		err = hint(failed(errors.New("interrupted")), "%s", cmd.Annotations[onInterrupt])
 	}
 	report(s.Err, cmd, err)
 	return exitCode(err)
 }
+
+// onInterrupt annotates a command with what to tell when it was interrupted.
+const onInterrupt = "interrupt"
+
+func interruptible(advice string) map[string]string { return map[string]string{onInterrupt: advice} }
+
+const (
+	resumeAdding  = "what was printed is stored; run the same command again for the rest, it stores nothing twice"
+	resumeWriting = "nothing was left that looks whole; run the same command again"
+	resumeReading = "nothing was lost; run the same command again"
+)
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
@@ -83,7 +100,7 @@ them over HTTP in a form that every receiver can verify.`,
   hashstream get CID -o photos         fetch and verify it, here or anywhere`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          noSuchCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	flags := root.PersistentFlags()
@@ -117,21 +134,38 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   use,
 		Short: short,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:  noSuchCommand,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(commands...)
 	return cmd
 }
 
+// noSuchCommand takes no argument, and names the command that one may have meant.
+func noSuchCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
+	if cmd.SuggestionsMinimumDistance <= 0 {
+		cmd.SuggestionsMinimumDistance = 2
+	}
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		err = fmt.Errorf("%w, did you mean %s?", err, strings.Join(near, " or "))
+	}
+	return err
+}
+
 // config loads the configuration with the overrides of the command line.
 func (a *app) config(overrides map[string]string) (config.Config, error) {
-	return config.Load(a.home, a.file, a.Environ, overrides)
+	c, err := config.Load(a.home, a.file, a.Environ, overrides)
+	if err == nil {
+		err = backends.Check(c)
+	}
+	if err != nil {
+		return c, hint(usage(err), "the file that 'hashstream init' writes describes every key")
+	}
+	return c, nil
 }
 
 // notef tells something that is not a result.

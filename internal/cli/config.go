@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -19,16 +20,17 @@ func (a *app) initCommand() *cobra.Command {
 		Use:   "init",
 		Short: "Create the home directory and a documented configuration file",
 		Long: `Init writes hashstream.toml into the home. Every key stands there with its
-meaning and default; nothing needs to be changed. A file that exists is kept.`,
+meaning and default; nothing needs to be changed, and no command needs the file. A
+file that exists is kept. It prints the name of the file.`,
 		Example: `  hashstream init
   hashstream --home /srv/hashstream init`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			home, err := config.HomeDir(a.home, a.Environ)
 			if err != nil {
-				return err
+				return usage(err)
 			}
-			return a.init(home)
+			return failed(a.init(home))
 		},
 	}
 }
@@ -40,8 +42,9 @@ func (a *app) init(home string) error {
 	name := filepath.Join(home, config.FileName)
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		a.notef("%s exists and was kept", name)
-		return nil
+		a.notef("it exists and was kept")
+		_, err = fmt.Fprintln(a.Out, name)
+		return err
 	}
 	if err != nil {
 		return err
@@ -51,9 +54,9 @@ func (a *app) init(home string) error {
 		os.Remove(name)
 		return err
 	}
-	fmt.Fprintln(a.Out, name)
 	a.notef("next: hashstream add PATH, then hashstream serve")
-	return nil
+	_, err = fmt.Fprintln(a.Out, name)
+	return err
 }
 
 func (a *app) configCommand() *cobra.Command {
@@ -61,6 +64,9 @@ func (a *app) configCommand() *cobra.Command {
 	check := &cobra.Command{
 		Use:   "check",
 		Short: "Print the configuration that would run, and where each value comes from",
+		Long: `Check reads the configuration file, the HASHSTREAM_SECTION_KEY variables of the
+environment and prints what they make, without opening anything. A key that does
+not exist or a value that cannot be used gives exit code 2.`,
 		Example: `  hashstream config check
   HASHSTREAM_GATEWAY_LISTEN=:80 hashstream config check --json`,
 		Args: cobra.NoArgs,
@@ -81,15 +87,22 @@ func (a *app) configCommand() *cobra.Command {
 }
 
 func (a *app) versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version",
+		Example: `  hashstream version`,
+		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if asJSON {
+				return a.printJSON(map[string]string{"version": version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
+			}
 			_, err := fmt.Fprintln(a.Out, "hashstream", version())
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, with the Go version and the platform")
+	return cmd
 }
 
 // version is what the Go toolchain recorded of the source.

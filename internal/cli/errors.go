@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -15,7 +16,9 @@ import (
 	"github.com/hashstream/hashstream/dag"
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/fetch"
-	"github.com/hashstream/hashstream/internal/config"
+	"github.com/hashstream/hashstream/index"
+	"github.com/hashstream/hashstream/ingest"
+	"github.com/hashstream/hashstream/internal/backends"
 )
 
 // errUsage is matched by errors of the command line, not of what it asked for.
@@ -29,6 +32,18 @@ func (e usageError) Unwrap() error      { return e.error }
 func usage(err error) error { return usageError{err} }
 
 func usagef(format string, args ...any) error { return usage(fmt.Errorf(format, args...)) }
+
+// failure is an error that is no more than that, whatever its cause matches.
+type failure struct{ error }
+
+func (e failure) Unwrap() error { return e.error }
+
+func failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return failure{err}
+}
 
 // hinted is an error with advice.
 type hinted struct {
@@ -46,17 +61,24 @@ func hint(err error, format string, args ...any) error {
 }
 
 func exitCode(err error) int {
+	var plain failure
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, errUsage), errors.Is(err, config.ErrInvalid):
+	case errors.Is(err, errUsage):
 		return exitUsage
-	case errors.Is(err, digest.ErrMismatch), errors.Is(err, fetch.ErrIncomplete), errors.Is(err, car.ErrMalformed), errors.Is(err, car.ErrTruncated):
+	case errors.As(err, &plain), errors.Is(err, ingest.ErrChanged):
+		return exitFailed
+	case isAny(err, digest.ErrMismatch, fetch.ErrIncomplete, car.ErrMalformed, car.ErrTruncated, block.ErrTooLarge, index.ErrCorrupt):
 		return exitIntegrity
 	case errors.Is(err, fs.ErrNotExist):
 		return exitNotFound
 	}
 	return exitFailed
+}
+
+func isAny(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 }
 
 // report prints err and what to do about it.
@@ -74,18 +96,26 @@ func advise(cmd *cobra.Command, err error) string {
 		return h.hint
 	case errors.Is(err, errUsage):
 		return fmt.Sprintf("see '%s --help'", cmd.CommandPath())
-	case errors.Is(err, syscall.ENOSPC):
-		return "free space on the disk and run the command again; what was acknowledged is kept"
+	case isAny(err, syscall.ENOSPC, syscall.EDQUOT):
+		return "free space on the disk and run the command again; what was printed before is stored"
+	case errors.Is(err, syscall.EROFS):
+		return "the file system is read only; choose another --home or output"
 	case errors.Is(err, fs.ErrExist):
 		return "choose another output, or add --force to replace it"
 	case errors.Is(err, dag.ErrNotFile):
 		return "it is a directory: add -o DIR to write it, or name a file in it as CID/path"
 	case errors.Is(err, block.ErrNotLink):
 		return "the path leads through something that is neither a directory nor a link"
+	case errors.Is(err, backends.ErrLocked):
+		return "wait for that command to end; while a node runs ('hashstream serve'), commands need not wait"
 	}
 	return ""
 }
 
-func notFound(d digest.Digest) error {
-	return fmt.Errorf("%s is not in the index: %w", d, fs.ErrNotExist)
-}
+// absent is the error for content that is not there.
+type absent string
+
+func absentf(format string, args ...any) error { return absent(fmt.Sprintf(format, args...)) }
+
+func (e absent) Error() string      { return string(e) }
+func (absent) Is(target error) bool { return target == fs.ErrNotExist }

@@ -2,12 +2,9 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"iter"
 	"net"
-	"os"
+	"net/http"
+	"net/url"
 	"path/filepath"
 	"strings"
 
@@ -15,20 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hashstream/hashstream/block"
-	"github.com/hashstream/hashstream/dag"
 	"github.com/hashstream/hashstream/fetch"
-	"github.com/hashstream/hashstream/internal/control"
 	"github.com/hashstream/hashstream/internal/node"
-	"github.com/hashstream/hashstream/internal/unpack"
 )
-
-// output says where and how content is written.
-type output struct {
-	name   string // file or directory; "-" is standard output
-	format string
-	force  bool
-	quiet  bool
-}
 
 func (a *app) getCommand() *cobra.Command {
 	var out output
@@ -38,47 +24,51 @@ func (a *app) getCommand() *cobra.Command {
 		Short: "Fetch content from gateways and verify every byte",
 		Long: `Get fetches a file or directory from trustless gateways, verifies every block
 and that none is missing, and writes it. Gateways need not be trusted: what does
-not verify is never written. Without --gateway it asks the node of this home.
+not verify is never written. Without --gateway it asks the node of this home. The
+variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY of the environment are heeded.
 
-A file or directory appears whole or not at all. Content that is cut or corrupt
-at every gateway gives exit code 4, content that none of them has 3.`,
+A file or directory appears whole or not at all; on standard output a part may
+have been written when it fails. Content that is cut or corrupt at every gateway
+gives exit code 4, content that none of them has 3.`,
 		Example: `  hashstream get bafy…                              into a file or directory named after the CID
   hashstream get bafy…/photos/cat.jpg -o cat.jpg
-  hashstream get bafy… -o - | tar t                 to standard output
+  hashstream get bafy…/notes.txt -o - | less        to standard output
   hashstream get bafy… --format car -o site.car     as a CAR, every block verified
   hashstream get bafy… --gateway https://trustless-gateway.link --gateway http://127.0.0.1:8080`,
-		Args: cobra.ExactArgs(1),
+		Args:        cobra.ExactArgs(1),
+		Annotations: interruptible(resumeWriting),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sel, err := parseTarget(args[0])
 			if err != nil {
 				return err
 			}
-			if gateways, err = a.gateways(cmd.Context(), gateways); err != nil {
-				return err
-			}
-			p := a.progress("fetched", out.quiet)
-			defer p.stop()
-			client, err := fetch.New(gateways, &fetch.Options{UserAgent: "hashstream/" + version(), Trace: a.fetchTrace(p)})
-			if err != nil {
-				return usage(err)
-			}
-			defer client.Close()
 			if out.name == "" {
-				out.name = defaultName(sel)
+				out.name = defaultName(sel) + out.extension()
 			}
-			return a.write(cmd.Context(), remote{client}, sel, out)
+			return a.get(cmd.Context(), gateways, sel, out)
 		},
 	}
 	out.flags(cmd, "file", "file or directory to write, - for standard output (default: named after the CID or the last part of the path)")
-	cmd.Flags().StringArrayVarP(&gateways, "gateway", "g", nil, "URL of a gateway; repeat to try several in turn")
+	cmd.Flags().StringArrayVarP(&gateways, "gateway", "g", nil, "URL of a gateway; repeat to try several in turn (default: the node of this home)")
 	return cmd
 }
 
-func (o *output) flags(cmd *cobra.Command, format, about string) {
-	cmd.Flags().StringVarP(&o.name, "output", "o", "", about)
-	cmd.Flags().StringVarP(&o.format, "format", "f", format, "file (the file or directory itself), car (its blocks), raw (one block)")
-	cmd.Flags().BoolVar(&o.force, "force", false, "replace output that exists")
-	cmd.Flags().BoolVarP(&o.quiet, "quiet", "q", false, "show no progress")
+func (a *app) get(ctx context.Context, gateways []string, sel block.Selection, out output) error {
+	if err := a.checkOutput(out); err != nil {
+		return err
+	}
+	gateways, err := a.gateways(ctx, gateways)
+	if err != nil {
+		return err
+	}
+	p := a.outputProgress("fetched", out)
+	defer p.stop()
+	client, err := fetch.New(gateways, &fetch.Options{UserAgent: "hashstream/" + version(), Proxy: http.ProxyFromEnvironment, Trace: a.fetchTrace(p)})
+	if err != nil {
+		return usage(err)
+	}
+	defer client.Close()
+	return a.write(ctx, remote{client, p}, sel, out, p)
 }
 
 func (a *app) fetchTrace(p *progress) *fetch.Trace {
@@ -103,17 +93,14 @@ func (a *app) gateways(ctx context.Context, named []string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	node, err := control.Dial(ctx, c.Home)
-	if errors.Is(err, control.ErrNoNode) {
-		return nil, hint(fmt.Errorf("no gateway to ask: %w", err), "add --gateway URL, or start a node with 'hashstream serve'")
-	}
+	node, err := dial(ctx, c.Home, "add --gateway URL, or start a node with 'hashstream serve'")
 	if err != nil {
 		return nil, err
 	}
 	defer node.Close()
 	status, err := node.Status(ctx)
 	if err != nil {
-		return nil, err
+		return nil, failed(err)
 	}
 	return []string{reachable(status.Addresses["gateway"])}, nil
 }
@@ -134,40 +121,72 @@ func (a *app) dumpCommand() *cobra.Command {
 		Use:   "dump CID[/PATH] [FILE]",
 		Short: "Write content from the local stores, verified",
 		Long: `Dump reads content from this home's packs, verifies it, and writes it to FILE or
-to standard output: as a CAR, as one raw block, or as the file or directory itself.`,
+to standard output: as a CAR, as one raw block, or as the file or directory itself.
+A FILE appears whole or not at all. Content that is not there gives exit code 3,
+corrupt content 4.`,
 		Example: `  hashstream dump bafy… site.car
   hashstream dump bafy… --format file site
   hashstream dump bafy…/index.html --format file`,
-		Args: cobra.RangeArgs(1, 2),
+		Args:        cobra.RangeArgs(1, 2),
+		Annotations: interruptible(resumeWriting),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sel, err := parseTarget(args[0])
 			if err != nil {
 				return err
 			}
 			if len(args) == 2 {
+				if out.name != "" {
+					return usagef("FILE and --output exclude each other")
+				}
 				out.name = args[1]
 			}
 			if out.name == "" {
-				out.name = "-"
+				out.name, out.implied = stdout, true
 			}
-			return a.withHome(cmd.Context(), func(s *node.Stores) error {
-				return a.write(cmd.Context(), local{s.Streamer}, sel, out)
-			})
+			return a.dump(cmd.Context(), sel, out)
 		},
 	}
 	out.flags(cmd, "car", "file or directory to write, - for standard output (the default)")
 	return cmd
 }
 
-// parseTarget reads CID/path, with the prefixes that people copy along.
-func parseTarget(s string) (block.Selection, error) {
-	rest := strings.TrimPrefix(strings.TrimPrefix(s, "ipfs://"), "/ipfs/")
-	parts := strings.Split(strings.TrimSuffix(rest, "/"), "/")
-	root, err := cid.Decode(parts[0])
-	if err != nil {
-		return block.Selection{}, usagef("%q is not a CID: %v", parts[0], err)
+func (a *app) dump(ctx context.Context, sel block.Selection, out output) error {
+	if err := a.checkOutput(out); err != nil {
+		return err
 	}
-	return block.Selection{Root: root, Path: parts[1:], Scope: block.ScopeAll, Dups: true, Encoding: block.EncodingCAR}, nil
+	return a.withHome(ctx, func(s *node.Stores) error {
+		p := a.outputProgress("read", out)
+		defer p.stop()
+		err := a.write(ctx, local{s.Streamer, p}, sel, out, p)
+		if exitCode(err) == exitNotFound {
+			err = hint(err, "this home does not have it; 'hashstream get --gateway URL' fetches it from elsewhere")
+		}
+		return err
+	})
+}
+
+// parseTarget reads CID/path, with the prefixes that people copy along. Only in a
+// URL are the parts of the path escaped.
+func parseTarget(s string) (block.Selection, error) {
+	rest, isURL := strings.CutPrefix(s, "ipfs://")
+	rest = strings.TrimPrefix(rest, "/ipfs/")
+	name, path, _ := strings.Cut(rest, "/")
+	root, err := cid.Decode(name)
+	if err != nil {
+		return block.Selection{}, usagef("%q is not a CID: %v", name, err)
+	}
+	sel := block.Selection{Root: root, Scope: block.ScopeAll, Dups: true, Encoding: block.EncodingCAR}
+	for part := range strings.SplitSeq(path, "/") {
+		if isURL {
+			if part, err = url.PathUnescape(part); err != nil {
+				return block.Selection{}, usagef("%q: %v", s, err)
+			}
+		}
+		if part != "" {
+			sel.Path = append(sel.Path, part)
+		}
+	}
+	return sel, nil
 }
 
 func defaultName(sel block.Selection) string {
@@ -175,122 +194,4 @@ func defaultName(sel block.Selection) string {
 		return filepath.Base(sel.Path[n-1])
 	}
 	return sel.Root.String()
-}
-
-// content is where a command gets blocks from.
-type content interface {
-	// open returns a source that is about to be asked for the blocks of sel in order.
-	open(ctx context.Context, sel block.Selection) (block.Source, func() error, error)
-	walk(ctx context.Context, sel block.Selection) iter.Seq2[block.Block, error]
-}
-
-type remote struct{ client *fetch.Client }
-
-func (r remote) open(ctx context.Context, sel block.Selection) (block.Source, func() error, error) {
-	s, err := r.client.Open(ctx, sel)
-	if err != nil {
-		return nil, nil, err
-	}
-	return s, s.Close, nil
-}
-
-func (r remote) walk(ctx context.Context, sel block.Selection) iter.Seq2[block.Block, error] {
-	return r.client.Walk(ctx, sel)
-}
-
-type local struct{ src block.Source }
-
-func (l local) open(context.Context, block.Selection) (block.Source, func() error, error) {
-	return l.src, func() error { return nil }, nil
-}
-
-func (l local) walk(ctx context.Context, sel block.Selection) iter.Seq2[block.Block, error] {
-	return dag.Walk(ctx, l.src, sel)
-}
-
-// write writes what sel selects of c.
-func (a *app) write(ctx context.Context, c content, sel block.Selection, out output) error {
-	switch out.format {
-	case "file":
-		return a.writeFile(ctx, c, sel, out)
-	case "car":
-		sel.Dups = false
-		return a.writeStream(ctx, out, func(w io.Writer) error {
-			_, err := unpack.CAR(ctx, c.walk(ctx, sel), sel.Root, w)
-			return err
-		})
-	case "raw":
-		sel.Scope = block.ScopeBlock
-		return a.writeStream(ctx, out, func(w io.Writer) error { return writeBlock(ctx, c, sel, w) })
-	}
-	return usagef("format %q: want file, car or raw", out.format)
-}
-
-// writeFile writes the file or directory itself.
-func (a *app) writeFile(ctx context.Context, c content, sel block.Selection, out output) error {
-	src, done, err := c.open(ctx, sel)
-	if err != nil {
-		return err
-	}
-	defer done()
-	root, err := terminus(ctx, src, sel)
-	if err != nil {
-		return err
-	}
-	if out.name == "-" {
-		_, err := unpack.Writer(ctx, src, root, a.Out, nil)
-		return err
-	}
-	return inDir(out.name, func(dir *os.Root, name string) error {
-		_, err := unpack.Tree(ctx, src, root, dir, name, &unpack.Options{Force: out.force})
-		return err
-	})
-}
-
-func terminus(ctx context.Context, src block.Source, sel block.Selection) (cid.Cid, error) {
-	if len(sel.Path) == 0 {
-		return sel.Root, nil
-	}
-	res, err := dag.Resolve(ctx, src, sel.Root, sel.Path)
-	return res.Terminus, err
-}
-
-func writeBlock(ctx context.Context, c content, sel block.Selection, w io.Writer) error {
-	src, done, err := c.open(ctx, sel)
-	if err != nil {
-		return err
-	}
-	defer done()
-	root, err := terminus(ctx, src, sel)
-	if err != nil {
-		return err
-	}
-	b, err := block.Get(ctx, src, root)
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(b.Data)
-	return err
-}
-
-// writeStream writes one stream of bytes to standard output, or to a file that
-// appears whole or not at all.
-func (a *app) writeStream(_ context.Context, out output, fill func(io.Writer) error) error {
-	if out.name == "-" {
-		return fill(a.Out)
-	}
-	return inDir(out.name, func(dir *os.Root, name string) error {
-		return unpack.File(dir, name, &unpack.Options{Force: out.force}, fill)
-	})
-}
-
-// inDir opens the directory that holds path.
-func inDir(path string, f func(dir *os.Root, name string) error) error {
-	path = filepath.Clean(path)
-	dir, err := os.OpenRoot(filepath.Dir(path))
-	if err != nil {
-		return hint(err, "create the directory %s first", filepath.Dir(path))
-	}
-	defer dir.Close()
-	return f(dir, filepath.Base(path))
 }

@@ -52,26 +52,27 @@ func (a *app) importCARs(ctx context.Context, f *adding, args []string) error {
 }
 
 func (a *app) importCAR(ctx context.Context, s *node.Stores, level index.Level, f *adding, arg string) error {
-	in, err := a.input(arg)
+	in, err := a.open(ctx, arg)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
 	dst, err := s.Destination(level)
 	if err != nil {
-		return err
+		return failed(err)
 	}
 	p := a.progress("imported", f.quiet)
 	defer p.stop()
 	packed, indexed, err := ingest.ImportCAR(ctx, &counter{in, p}, dst.Packs, s.Shelf(s.Packs, level))
 	p.stop()
 	if err != nil {
-		return fmt.Errorf("%s: %w", arg, err)
+		return fmt.Errorf("import %s: %w", arg, err)
 	}
 	return a.printImported(f, imported{Pack: packed.Digest.String(), Path: arg, Size: packed.Size, Blocks: indexed.Blocks, Unverified: packed.Unverified}, indexed)
 }
 
 func (a *app) printImported(f *adding, out imported, indexed ingest.Indexed) error {
+	out.Roots = []importedRoot{} // in JSON an empty list, not null
 	for _, r := range indexed.Roots {
 		root := importedRoot{CID: r.CID.String(), Complete: r.Complete}
 		if r.Reason != nil {
@@ -95,16 +96,8 @@ func (a *app) printImported(f *adding, out imported, indexed ingest.Indexed) err
 			a.notef("%s: %s; its blocks are indexed", r.CID, r.Reason)
 		}
 	}
-	a.notef("%d blocks", out.Blocks)
+	a.notef("%s", count(out.Blocks, "block"))
 	return err
-}
-
-// input opens a file of the command line; - is standard input.
-func (a *app) input(name string) (io.ReadCloser, error) {
-	if name == "-" {
-		return io.NopCloser(a.In), nil
-	}
-	return os.Open(name)
 }
 
 // counter tells progress what was read.
@@ -142,7 +135,7 @@ func (a *app) addIndex(ctx context.Context, f *adding, args []string) error {
 	}
 	file, err := os.Open(args[1])
 	if err != nil {
-		return err
+		return missing(args[1], err)
 	}
 	defer file.Close()
 	one := oneFile{file, pack.Key(ds[0])}
@@ -190,4 +183,17 @@ func (o oneFile) Get(_ context.Context, key string, off, n int64) (blob.Object, 
 		n = info.Size() - off
 	}
 	return fileRange{io.NewSectionReader(o.file, off, n), blob.Info{Key: key, Size: info.Size(), ModTime: info.ModTime()}}, nil
+}
+
+// contextReader stops between reads when ctx ends.
+type contextReader struct {
+	ctx context.Context // of the one copy that reads it
+	r   io.Reader
+}
+
+func (r contextReader) Read(b []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	return r.r.Read(b)
 }

@@ -14,8 +14,11 @@ import (
 
 func (a *app) indexCommand() *cobra.Command {
 	clear := &cobra.Command{
-		Use:     "clear",
-		Short:   "Remove every record of the index; packs stay",
+		Use:   "clear",
+		Short: "Remove every record of the index; packs stay",
+		Long: `Clear deletes the index of this home. The packs stay, and 'hashstream pack import'
+or 'hashstream index add' of the same CARs makes their records anew. It asks first;
+where nobody can answer, --yes is needed.`,
 		Example: `  hashstream index clear --yes`,
 	}
 	return group("index", "Work with the index, which knows where every block is",
@@ -100,7 +103,7 @@ func (a *app) find(ctx context.Context, s *node.Stores, ds []digest.Digest, asJS
 		return err
 	}
 	if n == 0 {
-		return notFound(ds[0])
+		return absentf("%s is not in the index", ds[0])
 	}
 	if !blocks {
 		return nil

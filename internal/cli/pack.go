@@ -7,16 +7,17 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashstream/hashstream/blob"
 	"github.com/hashstream/hashstream/block"
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/ingest"
+	"github.com/hashstream/hashstream/internal/backends"
 	"github.com/hashstream/hashstream/internal/node"
 	"github.com/hashstream/hashstream/pack"
 )
@@ -36,7 +37,8 @@ func (a *app) packWrite() *cobra.Command {
 every pack: its CID and size.`,
 		Example: `  hashstream pack write video.mp4 --pack-size 64MiB
   hashstream pack write video.mp4 --index-writer multiple-level`,
-		Args: cobra.MinimumNArgs(1),
+		Args:        cobra.MinimumNArgs(1),
+		Annotations: interruptible(resumeAdding),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if format != "car" {
 				return usagef("--format %q: packs are CARs; want car", format)
@@ -61,17 +63,18 @@ func (a *app) packExtract() *cobra.Command {
 		Use:   "extract CID [FILE]",
 		Short: "Write a pack, or the DAG of a root, as a CAR",
 		Long: `Extract writes the pack that CID names, byte for byte, or else a CAR of the DAG
-whose root CID is. FILE is CID.car unless it is given; - is standard output. What
-does not verify is not written.`,
+whose root CID is. FILE is CID.car unless it is given; - is standard output. A FILE
+appears whole and verified, or not at all.`,
 		Example: `  hashstream pack extract bafk… backup.car
   hashstream pack extract bafy… - > site.car`,
-		Args: cobra.RangeArgs(1, 2),
+		Args:        cobra.RangeArgs(1, 2),
+		Annotations: interruptible(resumeWriting),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			sel, err := parseTarget(args[0])
+			sel, err := parseTarget(strings.TrimSuffix(args[0], ".car"))
 			if err != nil {
 				return err
 			}
-			out.name, out.format = args[0]+".car", "car"
+			out.name, out.format = strings.TrimSuffix(defaultName(sel), ".car")+".car", "car"
 			if len(args) == 2 {
 				out.name = args[1]
 			}
@@ -79,6 +82,7 @@ does not verify is not written.`,
 		},
 	}
 	cmd.Flags().BoolVar(&out.force, "force", false, "replace a file that exists")
+	cmd.Flags().BoolVarP(&out.quiet, "quiet", "q", false, "tell nothing but errors")
 	return cmd
 }
 
@@ -87,15 +91,24 @@ func (a *app) extract(ctx context.Context, s *node.Stores, sel block.Selection, 
 	if err != nil {
 		return usage(err)
 	}
+	p := a.outputProgress("read", out)
+	defer p.stop()
 	obj, err := s.Packs.Get(ctx, pack.Key(d), 0, -1)
 	if errors.Is(err, fs.ErrNotExist) || len(sel.Path) > 0 {
-		return a.write(ctx, local{s.Streamer}, sel, out)
+		return a.write(ctx, local{s.Streamer, p}, sel, out, p)
 	}
 	if err != nil {
 		return err
 	}
 	defer obj.Close()
-	return a.writeStream(ctx, out, func(w io.Writer) error { return copyVerified(w, obj, d) })
+	p.expect(obj.Info().Size)
+	var w written
+	err = a.writeStream(out, &w, func(to io.Writer) error { return copyVerified(to, &counter{contextReader{ctx, obj}, p}, d) })
+	if err == nil && !out.quiet && out.name != stdout {
+		p.stop()
+		a.notef("wrote the pack, %s, to %q", size(w.Bytes), out.name)
+	}
+	return err
 }
 
 // copyVerified copies r and fails if it is not what d names.
@@ -129,23 +142,34 @@ func (a *app) packList() *cobra.Command {
   hashstream pack list --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withHome(cmd.Context(), func(s *node.Stores) error {
-				for info, err := range pack.List(cmd.Context(), s.Packs) {
-					if err == nil && asJSON {
-						err = a.printJSON(packInfo{info.Digest.String(), info.Size, info.ModTime})
-					} else if err == nil {
-						_, err = fmt.Fprintln(a.Out, info.Digest, info.Size)
-					}
-					if err != nil {
-						return err
-					}
-				}
-				return nil
-			})
+			c, err := a.config(nil)
+			if err != nil {
+				return err
+			}
+			// The index is not asked, so there is nothing to wait for.
+			packs, closer, err := backends.Store(cmd.Context(), c.Home, c.Store.Packs, nil)
+			if err != nil {
+				return failed(err)
+			}
+			return errors.Join(a.list(cmd.Context(), packs, asJSON), closer.Close())
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a line of JSON for each pack")
 	return cmd
+}
+
+func (a *app) list(ctx context.Context, packs blob.Lister, asJSON bool) error {
+	for info, err := range pack.List(ctx, packs) {
+		if err == nil && asJSON {
+			err = a.printJSON(packInfo{info.Digest.String(), info.Size, info.ModTime})
+		} else if err == nil {
+			_, err = fmt.Fprintln(a.Out, info.Digest, info.Size)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *app) packVerify() *cobra.Command {
@@ -155,9 +179,11 @@ func (a *app) packVerify() *cobra.Command {
 		Short: "Hash packs and every block in them again",
 		Long: `Verify reads packs and compares them with their names, and every block with its
 CID. It names each fault and puts bad blocks in quarantine, so that they are not
-served. Without arguments, or with --all, it takes every pack. Faults give exit code 4.`,
+served. Without arguments, or with --all, it takes every pack. Faults give exit code
+4, a pack that is not stored 3.`,
 		Example: `  hashstream pack verify --all
   hashstream pack verify bafk…`,
+		Annotations: interruptible(resumeReading),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if all && len(args) > 0 {
 				return usagef("--all and names of packs exclude each other")
@@ -177,6 +203,7 @@ served. Without arguments, or with --all, it takes every pack. Faults give exit 
 	return cmd
 }
 
+// parseDigests reads CIDs, and the names of packs in their store.
 func parseDigests(args []string) ([]digest.Digest, error) {
 	var ds []digest.Digest
 	for _, arg := range args {
@@ -204,24 +231,24 @@ func (a *app) verify(ctx context.Context, s *node.Stores, packs []digest.Digest,
 	}
 	p := a.progress("verified", quiet)
 	defer p.stop()
-	var done, faults int64
+	p.expect(total)
+	var faults int64
 	for _, info := range infos {
 		n, err := a.verifyOne(ctx, s, info.Digest, asJSON)
 		faults += n
 		if err != nil {
 			return err
 		}
-		done += info.Size
-		p.set(done, total)
+		p.add(info.Size)
 	}
 	p.stop()
 	if asJSON {
-		err = a.printJSON(map[string]int64{"packs": int64(len(infos)), "bytes": done, "faults": faults})
+		err = a.printJSON(map[string]int64{"packs": int64(len(infos)), "bytes": total, "faults": faults})
 	} else {
-		_, err = fmt.Fprintf(a.Out, "%d packs, %s, %d faults\n", len(infos), size(done), faults)
+		_, err = fmt.Fprintf(a.Out, "%s, %s, %s\n", count(int64(len(infos)), "pack"), size(total), count(faults, "fault"))
 	}
 	if err == nil && faults > 0 {
-		err = hint(fmt.Errorf("%d faults: %w", faults, digest.ErrMismatch), "bad blocks are in quarantine; restore the pack from a copy, or delete it and add the content again")
+		err = hint(fmt.Errorf("%s: %w", count(faults, "fault"), digest.ErrMismatch), "bad blocks are in quarantine; restore the pack from a copy, or delete it and add the content again")
 	}
 	return err
 }
@@ -230,6 +257,9 @@ func (a *app) verify(ctx context.Context, s *node.Stores, packs []digest.Digest,
 func sizes(ctx context.Context, s *node.Stores, packs []digest.Digest) (infos []pack.Info, total int64, err error) {
 	for _, d := range packs {
 		info, err := s.Packs.Stat(ctx, pack.Key(d))
+		if errors.Is(err, fs.ErrNotExist) {
+			err = absentf("pack %s is not stored", d)
+		}
 		if err != nil {
 			return nil, 0, err
 		}
@@ -285,8 +315,9 @@ complete DAGs get a plan as well. It prints the pack and its roots. A block that
 not what its CID says is refused, and nothing is stored. - is standard input.`,
 		Example: `  hashstream pack import snapshot.car
   curl -s https://example.com/site.car | hashstream pack import -`,
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.importCARs(cmd.Context(), &f, args) },
+		Args:        cobra.MinimumNArgs(1),
+		Annotations: interruptible(resumeAdding),
+		RunE:        func(cmd *cobra.Command, args []string) error { return a.importCARs(cmd.Context(), &f, args) },
 	}
 	cmd.Flags().StringVar(&f.index, "index-writer", "", "records to write: all, single-level, multiple-level or none (default: add.index of the configuration)")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print a line of JSON for each CAR")
@@ -299,7 +330,7 @@ func (a *app) clearing(cmd *cobra.Command, what string, f func(ctx context.Conte
 	var yes bool
 	cmd.Args = cobra.NoArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if !yes && !a.confirm("Remove "+what+"?") {
+		if !yes && !a.confirm(cmd.Context(), "Remove "+what+"?") {
 			return hint(errors.New("nothing was removed"), "answer yes, or add --yes")
 		}
 		return a.withHome(cmd.Context(), func(s *node.Stores) error { return f(cmd.Context(), s) })
@@ -309,21 +340,22 @@ func (a *app) clearing(cmd *cobra.Command, what string, f func(ctx context.Conte
 }
 
 // confirm asks on a terminal. Elsewhere the answer is no.
-func (a *app) confirm(question string) bool {
-	in, ok := a.In.(*os.File)
-	if !ok || !isTerminal(in) {
+func (a *app) confirm(ctx context.Context, question string) bool {
+	if !isTerminal(a.In) {
 		return false
 	}
 	fmt.Fprint(a.Err, question, " [y/N] ")
-	line, _ := bufio.NewReader(in).ReadString('\n')
+	line, _ := bufio.NewReader(a.stdin(ctx)).ReadString('\n')
 	answer := strings.ToLower(strings.TrimSpace(line))
 	return answer == "y" || answer == "yes"
 }
 
 func (a *app) packClear() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "clear",
-		Short:   "Remove every pack, and what the index knows of them",
+		Use:   "clear",
+		Short: "Remove every pack, and what the index knows of them",
+		Long: `Clear deletes every pack of this home and the records that point into them. It
+asks first; where nobody can answer, --yes is needed.`,
 		Example: `  hashstream pack clear --yes`,
 	}
 	return a.clearing(cmd, "every pack of this home", func(ctx context.Context, s *node.Stores) error {
@@ -341,7 +373,7 @@ func (a *app) packClear() *cobra.Command {
 			n++
 		}
 		removed, err := index.Sweep(ctx, s.KV, time.Now())
-		fmt.Fprintf(a.Out, "%d packs and %d index records removed\n", n, removed)
+		a.notef("%s and %s removed", count(n, "pack"), count(removed, "index record"))
 		return err
 	})
 }

@@ -42,51 +42,66 @@ func (a *app) progress(what string, quiet bool) *progress {
 	return p
 }
 
-// set tells that done bytes of total are done; a total of 0 is unknown.
-func (p *progress) set(done, total int64) {
+// expect tells how much there is to do; 0 is unknown. What was done is forgotten.
+func (p *progress) expect(total int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.done, p.total = done, total
-	if p.bar != nil {
+	p.done, p.total = 0, total
+	if p.bar != nil && total > 0 {
 		p.bar.SetTotal(total, false)
-		p.bar.SetCurrent(done)
+	}
+}
+
+// add tells that n more bytes are done. Work that is repeated does not make it
+// more than the total.
+func (p *progress) add(n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done += n
+	if p.total > 0 {
+		p.done = min(p.done, p.total)
+	}
+	if p.bar != nil {
+		p.bar.SetCurrent(p.done)
 		return
 	}
 	if time.Since(p.last) < lineInterval {
 		return
 	}
 	p.last = time.Now()
-	rate := int64(float64(done) / time.Since(p.begun).Seconds())
-	if total > 0 {
-		fmt.Fprintf(p.out, "%s %s of %s (%d %%), %s/s\n", p.what, size(done), size(total), done*100/total, size(rate))
+	rate := size(int64(float64(p.done) / time.Since(p.begun).Seconds()))
+	if p.total > 0 {
+		fmt.Fprintf(p.out, "%s %s of %s (%d %%), %s/s\n", p.what, size(p.done), size(p.total), p.done*100/p.total, rate)
 	} else {
-		fmt.Fprintf(p.out, "%s %s, %s/s\n", p.what, size(done), size(rate))
+		fmt.Fprintf(p.out, "%s %s, %s/s\n", p.what, size(p.done), rate)
 	}
 }
 
-// add tells that n more bytes are done.
-func (p *progress) add(n int64) {
-	p.mu.Lock()
-	done, total := p.done+n, p.total
-	p.mu.Unlock()
-	p.set(done, total)
-}
-
-// stop removes the bar.
+// stop removes the bar. It may be called again, and add after it does no harm.
 func (p *progress) stop() {
-	if p.bar != nil {
-		p.bar.Abort(true)
+	p.mu.Lock()
+	bar := p.bar
+	p.bar, p.out = nil, io.Discard
+	p.mu.Unlock()
+	if bar != nil {
+		bar.Abort(true)
 		p.bars.Wait()
 	}
 }
 
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+// isTerminal reports whether stream is a character device other than the one that
+// swallows everything.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
 	if !ok {
 		return false
 	}
 	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull)
+	return err != nil || !os.SameFile(info, null)
 }
 
 // size writes bytes for people.
@@ -100,4 +115,12 @@ func size(n int64) string {
 		unit++
 	}
 	return fmt.Sprintf("%.1f %ciB", v, "KMGTP"[unit])
+}
+
+// count writes a number of things for people.
+func count(n int64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -67,10 +68,13 @@ func (a *app) serve(ctx context.Context, set map[string]string) error {
 			}
 		},
 	})
-	if errors.Is(err, control.ErrRunning) {
-		return hint(err, "'hashstream status' tells about it; use another --home for a second node")
+	switch {
+	case errors.Is(err, control.ErrRunning):
+		err = hint(err, "'hashstream status' tells about it; use another --home for a second node")
+	case errors.Is(err, syscall.EADDRINUSE):
+		err = hint(err, "choose another address with --listen or --admin; port 0 picks a free one")
 	}
-	return err
+	return failed(err)
 }
 
 func (a *app) statusCommand() *cobra.Command {
@@ -106,15 +110,21 @@ func (a *app) withRunning(ctx context.Context, f func(*control.Client) error) er
 	if err != nil {
 		return err
 	}
-	client, err := control.Dial(ctx, c.Home)
-	if errors.Is(err, control.ErrNoNode) {
-		return hint(err, "start one with 'hashstream serve'")
-	}
+	client, err := dial(ctx, c.Home, "start one with 'hashstream serve'")
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	return f(client)
+}
+
+// dial connects to the node of home.
+func dial(ctx context.Context, home, advice string) (*control.Client, error) {
+	client, err := control.Dial(ctx, home)
+	if errors.Is(err, control.ErrNoNode) {
+		err = hint(fmt.Errorf("no node is running in %s", home), "%s", advice)
+	}
+	return client, failed(err)
 }
 
 func (a *app) scrubCommand() *cobra.Command {
@@ -123,11 +133,13 @@ func (a *app) scrubCommand() *cobra.Command {
 		Use:   "scrub",
 		Short: "Have the running node check all packs now",
 		Long: `Scrub makes the node read every pack, put what is corrupt in quarantine, and
-release what is whole again. The node does the same by itself, as scrub.interval of
+release what is whole again. It goes as fast as scrub.rate of the configuration. The node does the same by itself, as scrub.interval of
 the configuration says. Faults give exit code 4. Without a node, use 'hashstream pack
 verify'.`,
-		Example: `  hashstream scrub`,
-		Args:    cobra.NoArgs,
+		Example: `  hashstream scrub
+  hashstream scrub --json`,
+		Args:        cobra.NoArgs,
+		Annotations: interruptible(resumeReading),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withRunning(cmd.Context(), func(c *control.Client) error {
 				var out bytes.Buffer

@@ -21,7 +21,7 @@ func (a *app) withHome(ctx context.Context, f func(*node.Stores) error) error {
 func (a *app) withStores(ctx context.Context, c config.Config, f func(*node.Stores) error) (err error) {
 	s, err := node.Open(ctx, c, func(message string) { a.notef("%s", message) })
 	if err != nil {
-		return err
+		return failed(err)
 	}
 	defer func() {
 		if closed := s.Close(); err == nil {

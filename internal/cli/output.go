@@ -1,0 +1,261 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+
+	"github.com/ipfs/go-cid"
+	"github.com/spf13/cobra"
+
+	"github.com/hashstream/hashstream/block"
+	"github.com/hashstream/hashstream/dag"
+	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/fetch"
+	"github.com/hashstream/hashstream/internal/unpack"
+)
+
+// stdout is the output that stands for standard output.
+const stdout = "-"
+
+// output says where and how content is written.
+type output struct {
+	name    string // file or directory
+	implied bool   // nobody named it
+	format  string
+	force   bool
+	quiet   bool
+	json    bool
+}
+
+func (o *output) flags(cmd *cobra.Command, format, about string) {
+	cmd.Flags().StringVarP(&o.name, "output", "o", "", about)
+	cmd.Flags().StringVarP(&o.format, "format", "f", format, "file (the file or directory itself), car (its blocks), raw (one block)")
+	cmd.Flags().BoolVar(&o.force, "force", false, "replace output that exists")
+	cmd.Flags().BoolVarP(&o.quiet, "quiet", "q", false, "tell nothing but errors")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print what was written as a line of JSON")
+}
+
+// extension is that of names made up for the format.
+func (o *output) extension() string {
+	if o.format == "car" {
+		return ".car"
+	}
+	return ""
+}
+
+// checkOutput complains before any work is done.
+func (a *app) checkOutput(out output) error {
+	switch out.format {
+	case "file", "car", "raw":
+	default:
+		return usagef("--format %q: want file, car or raw", out.format)
+	}
+	if out.name == stdout && out.json {
+		return usagef("--json needs an output other than standard output")
+	}
+	if out.implied && out.format != "file" && isTerminal(a.Out) {
+		return hint(usagef("bytes of format %s would garble the terminal", out.format), "name a FILE, or write to a pipe; --output - insists")
+	}
+	return nil
+}
+
+// outputProgress shows progress where it does not disturb the output.
+func (a *app) outputProgress(what string, out output) *progress {
+	return a.progress(what, out.quiet || out.name == stdout && isTerminal(a.Out))
+}
+
+// content is where a command gets blocks from.
+type content interface {
+	// open returns a source that is about to be asked for the blocks of sel in order.
+	open(ctx context.Context, sel block.Selection) (src block.Source, done func() error, err error)
+}
+
+type remote struct {
+	client *fetch.Client
+	p      *progress
+}
+
+func (r remote) open(ctx context.Context, sel block.Selection) (block.Source, func() error, error) {
+	s, err := r.client.Open(ctx, sel)
+	if err != nil {
+		return nil, nil, err
+	}
+	if n, ok := s.Size(); ok {
+		r.p.expect(n)
+	}
+	return s, s.Close, nil
+}
+
+type local struct {
+	block.Source
+	p *progress
+}
+
+func (l local) open(context.Context, block.Selection) (block.Source, func() error, error) {
+	return l, func() error { return nil }, nil
+}
+
+// Blocks counts what passes.
+func (l local) Blocks(ctx context.Context, d digest.Digest) iter.Seq2[block.Block, error] {
+	return func(yield func(block.Block, error) bool) {
+		for b, err := range l.Source.Blocks(ctx, d) {
+			l.p.add(int64(len(b.Data)))
+			if !yield(b, err) {
+				return
+			}
+		}
+	}
+}
+
+// written is what get and dump print with --json.
+type written struct {
+	CID      string `json:"cid"`
+	Output   string `json:"output"`
+	Format   string `json:"format"`
+	Bytes    int64  `json:"bytes"` // of files, or of the CAR or block
+	Files    int64  `json:"files,omitempty"`
+	Dirs     int64  `json:"directories,omitempty"`
+	Symlinks int64  `json:"symlinks,omitempty"`
+	Blocks   int64  `json:"blocks,omitempty"` // of the CAR
+}
+
+// write writes what sel selects of c, and tells what it wrote.
+func (a *app) write(ctx context.Context, c content, sel block.Selection, out output, p *progress) error {
+	fill := a.writeFile
+	switch out.format {
+	case "car":
+		sel.Dups = false
+		fill = a.writeCAR
+	case "raw":
+		sel.Scope = block.ScopeBlock
+		fill = a.writeRaw
+	}
+	src, done, err := c.open(ctx, sel)
+	if err != nil {
+		return err
+	}
+	defer done()
+	w := written{Output: out.name, Format: out.format}
+	if err := fill(ctx, src, sel, out, &w); err != nil {
+		return err
+	}
+	p.stop()
+	switch {
+	case out.json:
+		return a.printJSON(w)
+	case !out.quiet && out.name != stdout:
+		a.notef("wrote %s to %q", w, out.name)
+	}
+	return nil
+}
+
+func (w written) String() string {
+	switch {
+	case w.Format == "car":
+		return fmt.Sprintf("%s, %s,", count(w.Blocks, "block"), size(w.Bytes))
+	case w.Dirs > 0:
+		return fmt.Sprintf("%s, %s,", count(w.Files, "file"), size(w.Bytes))
+	}
+	return size(w.Bytes)
+}
+
+// writeFile writes the file or directory itself.
+func (a *app) writeFile(ctx context.Context, src block.Source, sel block.Selection, out output, w *written) error {
+	root, err := terminus(ctx, src, sel)
+	if err != nil {
+		return err
+	}
+	var st unpack.Stats
+	if out.name == stdout {
+		st, err = unpack.Writer(ctx, src, root, a.Out, nil)
+	} else {
+		err = inDir(out.name, func(dir *os.Root, name string) (err error) {
+			st, err = unpack.Tree(ctx, src, root, dir, name, &unpack.Options{Force: out.force})
+			return err
+		})
+	}
+	w.CID, w.Bytes, w.Files, w.Dirs, w.Symlinks = root.String(), st.Bytes, st.Files, st.Dirs, st.Symlinks
+	return err
+}
+
+func (a *app) writeCAR(ctx context.Context, src block.Source, sel block.Selection, out output, w *written) error {
+	w.CID = sel.Root.String()
+	return a.writeStream(out, w, func(to io.Writer) (err error) {
+		w.Blocks, err = unpack.CAR(ctx, dag.Walk(ctx, src, sel), sel.Root, to)
+		return err
+	})
+}
+
+func (a *app) writeRaw(ctx context.Context, src block.Source, sel block.Selection, out output, w *written) error {
+	root, err := terminus(ctx, src, sel)
+	if err != nil {
+		return err
+	}
+	b, err := block.Get(ctx, src, root)
+	if err != nil {
+		return err
+	}
+	w.CID = root.String()
+	return a.writeStream(out, w, func(to io.Writer) error {
+		_, err := to.Write(b.Data)
+		return err
+	})
+}
+
+func terminus(ctx context.Context, src block.Source, sel block.Selection) (cid.Cid, error) {
+	if len(sel.Path) == 0 {
+		return sel.Root, nil
+	}
+	res, err := dag.Resolve(ctx, src, sel.Root, sel.Path)
+	return res.Terminus, err
+}
+
+// writeStream writes one stream of bytes to standard output, or to a file that
+// appears whole or not at all. What fails early writes nothing to standard output
+// either, as that is buffered.
+func (a *app) writeStream(out output, w *written, fill func(io.Writer) error) error {
+	if out.name == stdout {
+		buf := bufio.NewWriterSize(a.Out, 64<<10)
+		if err := fill(&meter{buf, w}); err != nil {
+			return err
+		}
+		return buf.Flush()
+	}
+	return inDir(out.name, func(dir *os.Root, name string) error {
+		return unpack.File(dir, name, &unpack.Options{Force: out.force}, func(to io.Writer) error { return fill(&meter{to, w}) })
+	})
+}
+
+// meter counts what is written.
+type meter struct {
+	io.Writer
+	w *written
+}
+
+func (m *meter) Write(b []byte) (int, error) {
+	n, err := m.Writer.Write(b)
+	m.w.Bytes += int64(n)
+	return n, err
+}
+
+// inDir opens the directory that holds path.
+func inDir(path string, f func(dir *os.Root, name string) error) error {
+	path = filepath.Clean(path)
+	switch filepath.Base(path) {
+	case ".", "..", string(filepath.Separator):
+		return hint(usagef("%s is no name for the output", path), "name the file or directory that is to be made")
+	}
+	dir, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		err = fmt.Errorf("open the directory of the output: %w", errors.Unwrap(err))
+		return hint(failed(err), "create the directory %s first", filepath.Dir(path))
+	}
+	defer dir.Close()
+	return f(dir, filepath.Base(path))
+}
