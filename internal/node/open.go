@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"time"
 
 	"github.com/hashstream/hashstream/blob"
 	"github.com/hashstream/hashstream/index"
@@ -17,6 +18,10 @@ import (
 
 // segmentBytes is about what a decoded plan segment takes in memory.
 const segmentBytes = 128 << 10
+
+// patience is how long a command waits for another one, which may add for hours. It
+// says that it waits, and can be interrupted.
+const patience = 24 * time.Hour
 
 // open opens the stores of c as o says.
 func open(ctx context.Context, c config.Config, o opening) (_ *Stores, err error) {
@@ -44,7 +49,11 @@ func open(ctx context.Context, c config.Config, o opening) (_ *Stores, err error
 }
 
 func (s *Stores) openKeys(ctx context.Context, c config.Config, o opening) (kv.Store, error) {
-	x, err := backends.OpenIndex(ctx, c, &backends.IndexOptions{Notify: o.notify, Own: o.owner, Options: backends.Options{Logger: o.log}})
+	options := backends.IndexOptions{Notify: o.notify, Own: o.owner, Options: backends.Options{Logger: o.log}}
+	if !o.owner {
+		options.Wait = patience
+	}
+	x, err := backends.OpenIndex(ctx, c, &options)
 	if err != nil {
 		return nil, err
 	}
