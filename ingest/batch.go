@@ -19,7 +19,7 @@ const (
 	batchOps = 1024
 	// spareBatches are in flight besides one for each goroutine that hashes, so
 	// that neither reading nor writing waits for the other.
-	spareBatches = 8
+	spareBatches = 4
 )
 
 // batch is steps of the walk through the DAG, in pre-order, and the file content

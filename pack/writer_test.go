@@ -243,6 +243,9 @@ func TestUnreserve(t *testing.T) {
 				start = 1
 			}
 			checkBlocks(t, n, raw, x, start)
+			for f, err := range pack.Verify(ctx, store, p.Digest) {
+				t.Errorf("Verify: %v %v", f, err)
+			}
 		}
 	}
 }
