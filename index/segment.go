@@ -41,6 +41,13 @@ func (e Entry) CID() (cid.Cid, error) {
 // CIDBytes returns the binary CID.
 func (e Entry) CIDBytes() string { return e.cid }
 
+// As returns the entry under another CID of its digest, for which the location
+// holds no frame.
+func (e Entry) As(c cid.Cid) Entry {
+	e.cid, e.Framed = c.KeyString(), false
+	return e
+}
+
 // Head is the size in bytes of the CAR section's frame: varint and CID.
 func (e Entry) Head() int64 { return car.HeadSizeLen(len(e.cid), e.Size) }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 
 	"github.com/ipfs/go-cid"
@@ -43,13 +42,20 @@ func (s *Streamer) openCAR(ctx context.Context, src source, sel block.Selection)
 		return nil, err
 	}
 	for _, b := range res.Visited {
-		if b.CID.Prefix().MhType != uint64(digest.Identity) {
-			prefix = appendSection(prefix, b.CID, b.Data)
+		if b.CID.Prefix().MhType == uint64(digest.Identity) {
+			continue
+		}
+		if prefix = appendSection(prefix, b.CID, b.Data); len(prefix) > maxPrefix {
+			return &walkBody{src: src, sel: sel, prefix: car.AppendHeader(nil, sel.Root), limit: s.o.MaxRepeating}, nil
 		}
 	}
 	sel.Root, sel.Path = res.Terminus, nil
 	return s.openTerminus(ctx, src, sel, prefix)
 }
+
+// maxPrefix bounds the blocks of a path that are held while they wait to be sent,
+// in bytes. Beyond it they are read again.
+const maxPrefix = 4 << 20
 
 // openTerminus opens what a path ends at. prefix is the header and the blocks of
 // the path.
@@ -99,16 +105,22 @@ func (s *Streamer) planFor(ctx context.Context, d digest.Digest, sel block.Selec
 }
 
 // selected returns the part of p that answers sel. It reports false for what is
-// found by walking: a directory's own blocks, and graphs with folded repeats.
+// found by walking: a directory's own blocks, what is asked for under another
+// codec than the plan's, and parts of graphs with folded repeats, whose entries
+// may stand for blocks elsewhere.
 func selected(ctx context.Context, p index.Plan, sel block.Selection) (planSelection, bool, error) {
+	ps, err := whole(ctx, p, sel)
+	if err != nil || ps.root.Type() != sel.Root.Type() {
+		return planSelection{}, false, err
+	}
 	_, complete := p.Repeated()
 	switch {
-	case sel.Dups && !complete:
+	case !complete && (sel.Dups || sel.Bytes != nil || p.Borrows()):
 	case sel.Bytes != nil && p.File():
-		ps, err := slice(ctx, p, *sel.Bytes, sel.Dups)
+		ps, err := ps.slice(ctx, *sel.Bytes)
 		return ps, true, err
 	case sel.Bytes == nil && (sel.Scope == block.ScopeAll || p.File()):
-		return whole(p, sel.Dups), true, nil
+		return ps, true, nil
 	}
 	return planSelection{}, false, nil
 }
@@ -160,90 +172,5 @@ func (s *Streamer) openWalk(ctx context.Context, src source, sel block.Selection
 			return nil, err
 		}
 	}
-	return &walkBody{src: src, sel: sel, prefix: prefix}, nil
-}
-
-// memoryBody is bytes at hand.
-type memoryBody struct{ data []byte }
-
-func (b *memoryBody) Size() (int64, bool) { return int64(len(b.data)), true }
-func (b *memoryBody) Variant() string     { return variant }
-
-func (b *memoryBody) Send(_ context.Context, w io.Writer) (int64, error) {
-	n, err := w.Write(b.data)
-	return int64(n), err
-}
-
-// prefixedBody is a block behind its CAR frame.
-type prefixedBody struct {
-	block.Ranger
-	prefix []byte
-}
-
-func (b *prefixedBody) Size() (int64, bool) {
-	n, exact := b.Ranger.Size()
-	return int64(len(b.prefix)) + n, exact
-}
-
-func (b *prefixedBody) Send(ctx context.Context, w io.Writer) (int64, error) {
-	out := &prefixWriter{w: w, prefix: b.prefix}
-	_, err := b.Ranger.Send(ctx, out)
-	if err == nil {
-		err = out.flush()
-	}
-	return out.sent, err
-}
-
-// walkBody is a traversal that nothing is known of beforehand.
-type walkBody struct {
-	src    block.Source
-	sel    block.Selection
-	prefix []byte
-}
-
-func (b *walkBody) Size() (int64, bool) { return 0, false }
-func (b *walkBody) Variant() string     { return variant }
-
-func (b *walkBody) Send(ctx context.Context, w io.Writer) (int64, error) {
-	out := &prefixWriter{w: w, prefix: b.prefix}
-	var section []byte
-	for blk, err := range dag.Walk(ctx, b.src, b.sel) {
-		if err != nil {
-			return out.sent, err
-		}
-		section = appendSection(section[:0], blk.CID, blk.Data)
-		if _, err := out.Write(section); err != nil {
-			return out.sent, err
-		}
-	}
-	err := out.flush()
-	return out.sent, err
-}
-
-// prefixWriter puts bytes before the first write, so that nothing is written
-// before something is known to be good.
-type prefixWriter struct {
-	w      io.Writer
-	prefix []byte
-	sent   int64 // with the prefix
-}
-
-// flush writes the prefix if nothing else did.
-func (p *prefixWriter) flush() error {
-	if len(p.prefix) == 0 {
-		return nil
-	}
-	n, err := p.w.Write(p.prefix)
-	p.sent += int64(n)
-	p.prefix = p.prefix[n:]
-	return err
-}
-
-func (p *prefixWriter) Write(b []byte) (int, error) {
-	if err := p.flush(); err != nil {
-		return 0, err
-	}
-	n, err := p.w.Write(b)
-	p.sent += int64(n)
-	return n, err
+	return &walkBody{src: src, sel: sel, prefix: prefix, limit: s.o.MaxRepeating}, nil
 }

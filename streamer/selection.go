@@ -2,8 +2,11 @@ package streamer
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"iter"
+
+	"github.com/ipfs/go-cid"
 
 	"github.com/hashstream/hashstream/block"
 	"github.com/hashstream/hashstream/index"
@@ -13,6 +16,8 @@ import (
 // then the entries from (inclusive) to (exclusive).
 type planSelection struct {
 	plan      index.Plan
+	root      cid.Cid // the plan's root as it is asked for
+	renamed   int64   // bytes that root adds to the section of the plan's root
 	ancestors []int64
 	from, to  int64
 	dups      bool
@@ -24,32 +29,42 @@ type placed struct {
 	location index.Location
 }
 
-// whole selects every entry of p.
-func whole(p index.Plan, dups bool) planSelection {
-	return planSelection{plan: p, from: p.First(), to: p.End(), dups: dups}
+// whole selects every entry of p. If sel asks for p's root under the same codec
+// in another version of CID, the root's entry is renamed to that.
+func whole(ctx context.Context, p index.Plan, sel block.Selection) (planSelection, error) {
+	e, _, err := p.Entry(ctx, p.First())
+	if err != nil {
+		return planSelection{}, err
+	}
+	ps := planSelection{plan: p, from: p.First(), to: p.End(), dups: sel.Dups}
+	if ps.root, err = e.CID(); err == nil && ps.root.Type() == sel.Root.Type() && !ps.root.Equals(sel.Root) {
+		ps.root, ps.renamed = sel.Root, e.As(sel.Root).Section()-e.Section()
+	}
+	return ps, err
 }
 
-// slice selects the entries that carry the bytes [from, to) of the file p and
+// slice narrows a selection to the entries that carry the bytes r of the file and
 // those above them: the entity-bytes of the trustless gateway.
-func slice(ctx context.Context, p index.Plan, r block.ByteRange, dups bool) (planSelection, error) {
+func (s planSelection) slice(ctx context.Context, r block.ByteRange) (planSelection, error) {
+	p := s.plan
 	from, to, err := r.Resolve(p.FileBytes())
 	if err != nil {
 		return planSelection{}, err
 	}
-	sel := planSelection{plan: p, from: p.First(), to: p.First() + 1, dups: dups}
 	if from == to {
-		return sel, nil // an empty file: its root alone
+		s.to = s.from + 1 // an empty file: its root alone
+		return s, nil
 	}
-	if sel.from, err = p.Seek(ctx, p.Position()+from); err != nil {
+	if s.from, err = p.Seek(ctx, p.Position()+from); err != nil {
 		return planSelection{}, err
 	}
 	last, err := p.Seek(ctx, p.Position()+to-1)
 	if err != nil {
 		return planSelection{}, err
 	}
-	sel.to = last + 1
-	sel.ancestors, err = ancestors(ctx, p, sel.from)
-	return sel, err
+	s.to = last + 1
+	s.ancestors, err = ancestors(ctx, p, s.from)
+	return s, err
 }
 
 // ancestors returns the entries of p above entry, the root of p first.
@@ -81,6 +96,9 @@ func ancestors(ctx context.Context, p index.Plan, entry int64) ([]int64, error) 
 func (s planSelection) entries(ctx context.Context) iter.Seq2[placed, error] {
 	return func(yield func(placed, error) bool) {
 		r := resolver{ctx: ctx, sel: s}
+		if s.loose() && s.to-s.from <= maxCounted {
+			r.seen = map[string]bool{}
+		}
 		for _, number := range s.ancestors {
 			if !r.emit(number, yield) {
 				return
@@ -99,7 +117,8 @@ type resolver struct {
 	ctx      context.Context
 	sel      planSelection
 	seg      *index.Segment
-	borrowed map[int64]bool // first occurrences outside of the selection that were sent
+	borrowed map[int64]bool  // first occurrences outside of the selection that were sent
+	seen     map[string]bool // multihashes that were sent, if entries do not tell
 	source   [16]byte
 	location index.Location
 }
@@ -109,6 +128,9 @@ func (r *resolver) emit(number int64, yield func(placed, error) bool) bool {
 	if err != nil {
 		yield(placed{}, err)
 		return false
+	}
+	if number == r.sel.plan.First() && r.sel.renamed != 0 {
+		e = e.As(r.sel.root)
 	}
 	seg := r.seg
 	if e.First >= 0 {
@@ -123,7 +145,7 @@ func (r *resolver) emit(number int64, yield func(placed, error) bool) bool {
 		e.Source, e.Offset, seg = first.Source, first.Offset, at
 		e.Framed = first.Framed && first.CIDBytes() == e.CIDBytes()
 	}
-	if e.Source < 0 {
+	if e.Source < 0 || r.again(e) {
 		return true
 	}
 	if err := r.locate(seg, e.Source); err != nil {
@@ -131,6 +153,22 @@ func (r *resolver) emit(number int64, yield func(placed, error) bool) bool {
 		return false
 	}
 	return yield(placed{e, r.location}, nil)
+}
+
+// again reports whether the block of e was sent under another entry that is not
+// marked as its first occurrence.
+func (r *resolver) again(e index.Entry) bool {
+	if r.seen == nil {
+		return false
+	}
+	c, err := e.CID()
+	if err != nil {
+		return false // sending it gives the error
+	}
+	hash := string(c.Hash())
+	sent := r.seen[hash]
+	r.seen[hash] = true
+	return sent
 }
 
 // entry returns an entry, mostly from the segment at hand.
@@ -180,18 +218,26 @@ func (r *resolver) locate(seg *index.Segment, source int) error {
 // maxCounted bounds the entries that are looked at to learn a size.
 const maxCounted = 64 * index.SegmentEntries
 
+// loose reports whether blocks may repeat, though repeats are not wanted, without
+// being marked.
+func (s planSelection) loose() bool {
+	_, sure := s.plan.Sections()
+	return !s.dups && !sure
+}
+
 // size returns the bytes of the selected CAR sections, and whether they could be
 // known without looking at too many entries.
 func (s planSelection) size(ctx context.Context) (int64, bool, error) {
+	few := s.to-s.from <= maxCounted
 	if p := s.plan; s.from == p.First() && s.to == p.End() {
 		if n, ok := p.Repeated(); s.dups && ok {
-			return n, true, nil
+			return n + s.renamed, true, nil
 		}
-		if n, _ := p.Sections(); !s.dups && !p.Borrows() {
-			return n, true, nil
+		if n, sure := p.Sections(); !s.dups && !p.Borrows() && (sure || !few) {
+			return n + s.renamed, true, nil
 		}
 	}
-	if s.to-s.from > maxCounted {
+	if !few {
 		return 0, false, nil
 	}
 	var n int64
@@ -202,4 +248,13 @@ func (s planSelection) size(ctx context.Context) (int64, bool, error) {
 		n += e.Section()
 	}
 	return n, true, nil
+}
+
+// variant tells plans apart that repeat blocks in their own way.
+func (s planSelection) variant() string {
+	if s.loose() && s.to-s.from > maxCounted {
+		id := s.plan.ID()
+		return variant + "." + hex.EncodeToString(id[:6])
+	}
+	return variant
 }

@@ -25,7 +25,7 @@ type planBody struct {
 }
 
 func (b *planBody) Size() (int64, bool) { return b.size, b.exact }
-func (b *planBody) Variant() string     { return variant }
+func (b *planBody) Variant() string     { return b.sel.variant() }
 
 // Send verifies one run ahead of the one that is being sent.
 func (b *planBody) Send(ctx context.Context, w io.Writer) (int64, error) {

@@ -59,7 +59,11 @@ type Store interface {
 type Options struct {
 	Verify     Verify // default VerifyOnce
 	CacheBytes int64  // blocks that carry links, kept in memory for path resolution; default 8 MiB
-	Trace      Trace
+	// MaxRepeating bounds the blocks of a walk in which they may repeat (dups=y) and
+	// for which there is no plan: a few blocks can stand for a DAG without end.
+	// A body that is longer fails with [dag.ErrLimit]. Default 4,194,304.
+	MaxRepeating int64
+	Trace        Trace
 	// Quarantine is told of every copy that failed verification, so that it can be
 	// kept from being served by others.
 	Quarantine func(ctx context.Context, d digest.Digest, loc index.Location, cause error)
@@ -103,6 +107,9 @@ func New(idx *index.Index, packs Store, o *Options) *Streamer {
 	}
 	if s.o.CacheBytes <= 0 {
 		s.o.CacheBytes = 8 << 20
+	}
+	if s.o.MaxRepeating <= 0 {
+		s.o.MaxRepeating = 1 << 22
 	}
 	s.cache = otter.Must(&otter.Options[digest.Digest, block.Block]{
 		MaximumWeight: uint64(s.o.CacheBytes),

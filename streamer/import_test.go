@@ -1,0 +1,122 @@
+package streamer_test
+
+import (
+	"bytes"
+	"context"
+	"iter"
+	"testing"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/hashstream/hashstream/block"
+	"github.com/hashstream/hashstream/car"
+	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/gateway/gatewaytest"
+	"github.com/hashstream/hashstream/index"
+	"github.com/hashstream/hashstream/ingest"
+)
+
+// shelf is how packs of this home are indexed.
+func (h *home) shelf(level index.Level) ingest.Shelf {
+	return ingest.Shelf{
+		Packs: h.packs,
+		Blocks: func(ctx context.Context, d digest.Digest, sections iter.Seq2[car.Section, error]) error {
+			return index.PutBlocks(ctx, h.keys, level, d, sections)
+		},
+		Record:   func() ingest.Recorder { return index.NewBuilder(h.keys, level) },
+		Complete: h.streamer(nil).Complete,
+	}
+}
+
+// importCAR stores an archive as a pack and records it, the DAGs below roots too.
+func (h *home) importCAR(t testing.TB, archive []byte, level index.Level, roots ...cid.Cid) {
+	t.Helper()
+	p, _, err := ingest.ImportCAR(t.Context(), bytes.NewReader(archive), h.packs, h.shelf(level))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(roots) > 0 {
+		if _, err := ingest.IndexPack(t.Context(), p.Digest, h.shelf(level), roots...); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// cids lists the sections of an archive.
+func cids(t testing.TB, archive []byte) (cids []cid.Cid) {
+	t.Helper()
+	for _, b := range sections(t, archive) {
+		cids = append(cids, b.CID)
+	}
+	return cids
+}
+
+// TestConformance runs the gateway's suite over stores: with plans of every DAG in
+// the fixtures, with those that its roots alone give, and without any plan.
+func TestConformance(t *testing.T) {
+	for name, open := range map[string]func(t *testing.T, archive []byte) block.Opener{
+		"as imported": func(t *testing.T, archive []byte) block.Opener {
+			h := newHome(t)
+			h.importCAR(t, archive, index.LevelAll)
+			return h.streamer(nil)
+		},
+		"every DAG planned": func(t *testing.T, archive []byte) block.Opener {
+			h := newHome(t)
+			h.importCAR(t, archive, index.LevelAll, cids(t, archive)...)
+			return h.streamer(nil)
+		},
+		"without plans": func(t *testing.T, archive []byte) block.Opener {
+			h := newHome(t)
+			h.importCAR(t, archive, index.LevelSingle)
+			return h.streamer(nil)
+		},
+		"verified always, through memory": func(t *testing.T, archive []byte) block.Opener {
+			h := newHome(t)
+			h.importCAR(t, archive, index.LevelAll, cids(t, archive)...)
+			return newPlain(h, always())
+		},
+		"beside packs in order": func(t *testing.T, archive []byte) block.Opener {
+			h := newHome(t)
+			h.reimport(t, archive)
+			return h.streamer(nil)
+		},
+	} {
+		t.Run(name, func(t *testing.T) { gatewaytest.Run(t, open) })
+	}
+}
+
+// reimport imports an archive, and after it the DAG below each of its blocks once
+// more as a CAR of its own, in depth-first order, as adding its files would.
+func (h *home) reimport(t *testing.T, archive []byte) {
+	t.Helper()
+	h.importCAR(t, archive, index.LevelSingle)
+	s := h.streamer(nil)
+	for _, c := range cids(t, archive) {
+		body, err := s.Open(t.Context(), whole(c))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var one bytes.Buffer
+		if _, err := body.Send(t.Context(), &one); err != nil {
+			continue // the one with a hole
+		}
+		h.importCAR(t, one.Bytes(), index.LevelAll)
+	}
+}
+
+// TestAddedAgain adds a tree natively that was imported before in another order.
+func TestAddedAgain(t *testing.T) {
+	from := newHome(t)
+	root := from.add(t, tree(), "tree", index.LevelAll, ingest.Options{})
+	m := from.memory(t)
+	archive := walked(t, m, whole(root))
+	h := newHome(t)
+	h.importCAR(t, shuffled(t, archive, 1), index.LevelAll, root)
+	if again := h.add(t, tree(), "tree", index.LevelAll, ingest.Options{}); again != root {
+		t.Fatalf("root %s, want %s", again, root)
+	}
+	s := h.streamer(nil)
+	for _, sel := range selections(root) {
+		checkBody(t, describe(sel), s, sel, walked(t, m, sel), true)
+	}
+}
