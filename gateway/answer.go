@@ -125,12 +125,38 @@ func (x *exchange) send(a *answer, tag string) error {
 		x.res.Status, size = http.StatusPartialContent, s.n
 	}
 	x.sink.reset(x.h, x.w, x.res.Status, size, known)
+	c := x.hold(size, known)
 	if partial {
 		_, err = part.SendRange(x.r.Context(), &x.sink, s.off, s.n)
 	} else {
 		_, err = a.body.Send(x.r.Context(), &x.sink)
 	}
+	if c != nil {
+		err = errors.Join(err, x.release(c))
+	}
 	return x.settle(err, a.format, known)
+}
+
+// hold has the connection gather a small answer. It returns nil if it cannot.
+func (x *exchange) hold(size int64, known bool) *holdingConn {
+	if !known || size > smallAnswer {
+		return nil
+	}
+	c := conn(x.r)
+	if c != nil {
+		c.hold()
+	}
+	return c
+}
+
+// release sends the gathered answer. One that failed before its first byte is
+// not flushed, so that another can take its place.
+func (x *exchange) release(c *holdingConn) error {
+	var err error
+	if x.sink.begun {
+		err = http.NewResponseController(x.w).Flush()
+	}
+	return errors.Join(err, c.release())
 }
 
 // settle judges what was sent by what the sink saw, not by what the body says.

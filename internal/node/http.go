@@ -42,6 +42,7 @@ func (n *server) publicServer() *http.Server {
 		observed.Access = n.log
 	}
 	s := n.newServer(obs.Handler(handler, observed))
+	s.ConnContext = gateway.ConnContext
 	if g.TLSCert != "" {
 		s.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: n.certificate()}
 	}

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashstream/hashstream/gateway"
 	"github.com/hashstream/hashstream/internal/backends"
 	"github.com/hashstream/hashstream/internal/config"
 	"github.com/hashstream/hashstream/internal/control"
@@ -87,7 +88,7 @@ func (n *server) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	listeners := []listener{{public, n.publicServer()}}
+	listeners := []listener{{gateway.Listen(public), n.publicServer()}}
 	if addr := n.config.Admin.Listen; addr != "" {
 		admin, err := n.listen("admin", addr, false)
 		if err != nil {
