@@ -38,6 +38,7 @@ func Serve(ctx context.Context, c config.Config, o Options) error {
 	if err != nil {
 		return err
 	}
+	relaxGC()
 	n := &server{config: c, options: o, log: log, started: time.Now()}
 	defer n.close()
 	return n.run(ctx)
