@@ -19,6 +19,7 @@ import (
 
 	"github.com/hashstream/hashstream/blob"
 	"github.com/hashstream/hashstream/blob/fsblob"
+	"github.com/hashstream/hashstream/blob/memblob"
 	"github.com/hashstream/hashstream/block"
 	"github.com/hashstream/hashstream/car"
 	"github.com/hashstream/hashstream/digest"
@@ -295,7 +296,7 @@ func FuzzParseKey(f *testing.F) {
 func FuzzImport(f *testing.F) {
 	f.Add(encode(f, someBlocks(f)...))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		store := newStore(t)
+		store := memblob.New()
 		p, err := pack.Import(t.Context(), store, bytes.NewReader(raw))
 		if err != nil {
 			if n := count(t, store); n != 0 {
