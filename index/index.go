@@ -180,6 +180,12 @@ func (x *Index) hinted(ctx context.Context, d, hint digest.Digest) iter.Seq2[Rec
 				if err == nil && r.Digest != d {
 					continue
 				}
+				if err == nil {
+					var bad bool
+					if bad, err = x.Quarantined(ctx, d, r.Location); bad {
+						continue
+					}
+				}
 				if !yield(r, err) || err != nil {
 					return
 				}

@@ -104,7 +104,7 @@ func (b *rawBody) sendVerified(ctx context.Context, w io.Writer, off, n int64) (
 	}
 	defer obj.Close()
 	out, ok := obj.(io.WriterTo)
-	if !ok || !b.s.trusted(key, obj.Info().Version, b.rec.Offset, b.rec.Length) {
+	if !ok || !b.s.trusted(ctx, b.rec.Location, key, obj.Info().Version, b.rec.Offset, b.rec.Length) {
 		return 0, false, nil
 	}
 	sent, err := out.WriteTo(w)
@@ -114,15 +114,13 @@ func (b *rawBody) sendVerified(ctx context.Context, w io.Writer, off, n int64) (
 	return sent, true, err
 }
 
-// trusted reports whether bytes may be sent without hashing them now.
-func (s *Streamer) trusted(key, version string, off, n int64) bool {
-	switch s.o.Verify {
-	case VerifyNever:
-		return true
-	case VerifyOnce:
-		return s.verified.covers(key, version, off, n)
+// trusted reports whether bytes may be sent without hashing them now. Nothing is,
+// at a location with a copy in quarantine.
+func (s *Streamer) trusted(ctx context.Context, loc index.Location, key, version string, off, n int64) bool {
+	if s.o.Verify == VerifyAlways || s.suspects.has(ctx, s.index, loc) {
+		return false
 	}
-	return false
+	return s.o.Verify == VerifyNever || s.verified.covers(key, version, off, n)
 }
 
 var _ block.Ranger = (*rawBody)(nil)

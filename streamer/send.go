@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"sync/atomic"
 
 	"github.com/hashstream/hashstream/blob"
 	"github.com/hashstream/hashstream/block"
@@ -57,7 +56,7 @@ func (b *planBody) Send(ctx context.Context, w io.Writer) (int64, error) {
 		if r.err != nil {
 			return sent, r.err
 		}
-		n, err := sendPieces(w, r.pieces)
+		n, err := b.s.sendPieces(ctx, w, r.pieces)
 		sent += n
 		if err != nil {
 			return sent, err
@@ -72,11 +71,14 @@ type readyRun struct {
 	err    error
 }
 
-// piece is verified bytes: in memory, or in an open object.
+// piece is bytes that may be sent: in memory, verified in an open object, or
+// those of a run that is verified while it is sent.
 type piece struct {
 	data []byte
 	obj  blob.Object
 	n    int64 // bytes of obj
+	run  *run  // not verified yet
+	err  error // why there is no obj to read the run from
 }
 
 func closePieces(ps []piece) {
@@ -87,11 +89,11 @@ func closePieces(ps []piece) {
 	}
 }
 
-func sendPieces(w io.Writer, ps []piece) (int64, error) {
+func (s *Streamer) sendPieces(ctx context.Context, w io.Writer, ps []piece) (int64, error) {
 	defer closePieces(ps)
 	var sent int64
 	for _, p := range ps {
-		n, err := p.send(w)
+		n, err := s.sendPiece(ctx, w, p)
 		sent += n
 		if err != nil {
 			return sent, err
@@ -100,8 +102,11 @@ func sendPieces(w io.Writer, ps []piece) (int64, error) {
 	return sent, nil
 }
 
-func (p piece) send(w io.Writer) (int64, error) {
-	if p.obj == nil {
+func (s *Streamer) sendPiece(ctx context.Context, w io.Writer, p piece) (int64, error) {
+	switch {
+	case p.run != nil:
+		return s.sendChecked(ctx, w, p)
+	case p.obj == nil:
 		n, err := w.Write(p.data)
 		return int64(n), err
 	}
@@ -113,35 +118,30 @@ func (p piece) send(w io.Writer) (int64, error) {
 }
 
 // prepare makes a run ready to be sent: opened, and verified if it was not yet.
-// It passes through memory if the store cannot cheaply be read twice, or if some
-// of its blocks must come from other copies.
+// It is verified batch by batch while it is sent if the store cannot cheaply be
+// read twice, or if some of its blocks must come from other copies.
 func (s *Streamer) prepare(ctx context.Context, r *run) ([]piece, error) {
-	var pieces []piece
-	if len(r.prefix) > 0 {
-		pieces = append(pieces, piece{data: r.prefix})
-	}
 	if r.empty() {
-		return pieces, nil
+		return []piece{{data: r.prefix}}, nil
 	}
 	obj, err := s.open(ctx, r)
-	if err != nil && ctx.Err() != nil {
-		return nil, err
-	}
-	if err == nil {
-		ok, err := s.sendable(ctx, obj, r)
-		if ok {
-			return append(pieces, piece{obj: obj, n: r.n}), nil
-		}
-		defer obj.Close()
-		if err != nil {
-			return nil, err
-		}
-	}
-	data, err := s.load(ctx, obj, err, r)
 	if err != nil {
+		return []piece{{run: r, err: err}}, ctx.Err()
+	}
+	ok, err := s.sendable(ctx, obj, r)
+	if err != nil {
+		obj.Close()
 		return nil, err
 	}
-	return append(pieces, piece{data: data}), nil
+	p := piece{obj: obj, n: r.n}
+	if !ok {
+		p.run = r
+		return []piece{p}, nil
+	}
+	if len(r.prefix) > 0 {
+		return []piece{{data: r.prefix}, p}, nil
+	}
+	return []piece{p}, nil
 }
 
 func (s *Streamer) open(ctx context.Context, r *run) (blob.Object, error) {
@@ -159,10 +159,10 @@ func (s *Streamer) sendable(ctx context.Context, obj blob.Object, r *run) (bool,
 		return false, nil
 	}
 	key, version := obj.Info().Key, obj.Info().Version
-	if s.trusted(key, version, r.off, r.n) {
+	if s.trusted(ctx, r.location, key, version, r.off, r.n) {
 		return true, nil
 	}
-	whole, err := s.verify(ctx, key, r)
+	whole, err := s.verify(ctx, key, version, r)
 	if err != nil || !whole {
 		return false, err
 	}
@@ -170,27 +170,46 @@ func (s *Streamer) sendable(ctx context.Context, obj blob.Object, r *run) (bool,
 	return true, nil
 }
 
-// load returns the bytes of a run, verified. A block that is bad in obj, or every
-// block if obj could not be opened, comes from another copy.
-func (s *Streamer) load(ctx context.Context, obj blob.Object, failed error, r *run) ([]byte, error) {
-	data := make([]byte, r.n)
+// sendChecked sends a run through memory, a batch at a time. A block that is bad in
+// p's object, or every block if there is none, comes from another copy. Nothing is
+// written before the first batch is right.
+func (s *Streamer) sendChecked(ctx context.Context, w io.Writer, p piece) (int64, error) {
+	out := &prefixWriter{w: w, prefix: p.run.prefix}
+	entries := p.run.entries
+	for from := 0; from < len(entries); {
+		to := batchEnd(entries, from)
+		if err := s.sendBatch(ctx, out, &p, entries[from:to]); err != nil {
+			return out.sent, err
+		}
+		from = to
+	}
+	return out.sent, nil
+}
+
+// sendBatch reads the next entries from p, and notes if no more can be read.
+func (s *Streamer) sendBatch(ctx context.Context, w io.Writer, p *piece, entries []index.Entry) error {
+	at := start(entries[0])
+	buf := s.buffers.get(end(entries[len(entries)-1]) - at)
+	defer s.buffers.Put(buf)
 	have := 0
-	if failed == nil {
-		have, failed = io.ReadFull(obj, data)
+	if p.err == nil {
+		have, p.err = io.ReadFull(p.obj, *buf)
 	}
-	for _, e := range r.entries {
-		section := data[start(e)-r.off : end(e)-r.off]
-		wrong := failed
-		if end(e)-r.off <= int64(have) {
-			wrong = s.checkEntry(ctx, r.location, e, section)
+	for _, e := range entries {
+		section := (*buf)[start(e)-at : end(e)-at]
+		wrong := p.err
+		if end(e)-at <= int64(have) {
+			wrong = s.checkEntry(ctx, p.run.location, e, section)
 		}
-		if wrong != nil {
-			if err := s.repair(ctx, e, section, wrong); err != nil {
-				return nil, err
-			}
+		if wrong == nil {
+			continue
+		}
+		if err := s.repair(ctx, e, section, wrong); err != nil {
+			return err
 		}
 	}
-	return data, nil
+	_, err := w.Write(*buf)
+	return err
 }
 
 // repair makes the section of an entry right: from the plan if only its frame is
@@ -229,118 +248,5 @@ func (s *Streamer) entryCopy(ctx context.Context, e index.Entry, failed error) (
 	}
 	return block.Block{CID: c, Data: data}, err
 }
-
-// batch is entries that are read and hashed together, in bytes.
-const batch = 1 << 20
-
-// verify hashes every section of r on all cores and reports whether all are right.
-func (s *Streamer) verify(ctx context.Context, key string, r *run) (bool, error) {
-	var bad atomic.Bool
-	var workers sync.WaitGroup
-	defer workers.Wait()
-	for from := 0; from < len(r.entries); {
-		to := batchEnd(r.entries, from)
-		select {
-		case s.hashing <- struct{}{}:
-		case <-ctx.Done():
-			return false, ctx.Err()
-		}
-		entries := r.entries[from:to]
-		workers.Go(func() {
-			defer func() { <-s.hashing }()
-			if !s.verifyBatch(ctx, key, r.location, entries) {
-				bad.Store(true)
-			}
-		})
-		from = to
-	}
-	workers.Wait()
-	return !bad.Load(), ctx.Err()
-}
-
-// batchEnd returns the end of the batch that begins with entry from.
-func batchEnd(entries []index.Entry, from int) int {
-	n := end(entries[from]) - start(entries[from])
-	to := from + 1
-	for to < len(entries) && n+entries[to].Section() <= batch {
-		n += entries[to].Section()
-		to++
-	}
-	return to
-}
-
-// buffers hold batches while they are hashed: few, for hashing is bounded by
-// the number of cores.
-type buffers struct{ sync.Pool }
-
-func (p *buffers) get(n int64) *[]byte {
-	b, ok := p.Get().(*[]byte)
-	if !ok {
-		b = new([]byte)
-	}
-	if int64(cap(*b)) < n {
-		*b = make([]byte, n)
-	}
-	*b = (*b)[:n]
-	return b
-}
-
-// verifyBatch hashes entries that stand together and reports whether all are right.
-func (s *Streamer) verifyBatch(ctx context.Context, key string, loc index.Location, entries []index.Entry) bool {
-	from := start(entries[0])
-	n := end(entries[len(entries)-1]) - from
-	buf := s.buffers.get(n)
-	defer s.buffers.Put(buf)
-	obj, err := s.packs.Get(ctx, key, from, n)
-	if err != nil {
-		return false
-	}
-	defer obj.Close()
-	if _, err := io.ReadFull(obj, *buf); err != nil {
-		return false
-	}
-	whole := true
-	for _, e := range entries {
-		if s.checkEntry(ctx, loc, e, (*buf)[start(e)-from:end(e)-from]) != nil {
-			whole = false
-		}
-	}
-	return whole
-}
-
-// checkEntry verifies the bytes that loc holds for e, and reports them if they are bad.
-func (s *Streamer) checkEntry(ctx context.Context, loc index.Location, e index.Entry, section []byte) error {
-	if s.o.Verify == VerifyNever {
-		return nil
-	}
-	d, err := checkSection(e, section)
-	if s.o.Trace.Verified != nil {
-		s.o.Trace.Verified(1, e.Size, err)
-	}
-	return s.distrust(ctx, d, loc, err)
-}
-
-// checkSection verifies the frame, if there is one, and the block of an entry.
-func checkSection(e index.Entry, section []byte) (digest.Digest, error) {
-	c, err := e.CID()
-	if err != nil {
-		return digest.Digest{}, err
-	}
-	d, err := digest.FromCID(c)
-	if err != nil {
-		return digest.Digest{}, err
-	}
-	head := int64(len(section)) - e.Size
-	if err := d.Verify(section[head:]); err != nil {
-		return d, err
-	}
-	if e.Framed && string(section[:head]) != string(car.AppendHead(nil, c, e.Size)) {
-		return d, errFrame
-	}
-	return d, nil
-}
-
-// errFrame reports a block that is right behind a frame that is wrong.
-var errFrame = errors.New("damaged CAR frame")
 
 var _ block.Body = (*planBody)(nil)

@@ -10,11 +10,14 @@
 // No byte is sent that was not hashed: always, or once per process and version
 // of the object ([VerifyOnce], the default). A copy that fails is reported to
 // [Options.Quarantine] and another copy is used if there is one.
+// A location with a copy in quarantine is not believed without hashing, until it is
+// released.
 //
 // # Errors
 //
 // Absent content matches [io/fs.ErrNotExist]; content of which every copy is
-// corrupt matches [digest.ErrMismatch].
+// corrupt matches [digest.ErrMismatch]; a DAG that would take too much memory or, by
+// [Options.MaxRepeating], too long, [dag.ErrLimit].
 //
 // A Streamer is safe for concurrent use.
 package streamer
@@ -83,6 +86,7 @@ type Streamer struct {
 	packs    Store
 	o        Options
 	verified *verified
+	suspects suspects
 	hashing  chan struct{} // bounds the hashing at one time
 	buffers  buffers
 	cache    *otter.Cache[digest.Digest, block.Block]
@@ -91,8 +95,8 @@ type Streamer struct {
 
 const (
 	maxPlaces = 1 << 16
-	// placeLife bounds how long a place is used after another process put it in
-	// quarantine.
+	// placeLife bounds how long a place is used after another process put a copy
+	// there in quarantine.
 	placeLife = time.Minute
 )
 
@@ -128,6 +132,7 @@ func (s *Streamer) Distrust(loc index.Location) {
 	if key, err := s.key(loc); err == nil {
 		s.verified.forget(key)
 	}
+	s.suspects.forget()
 	s.cache.InvalidateAll()
 	s.places.InvalidateAll()
 }
@@ -304,7 +309,7 @@ func (s *Streamer) read(ctx context.Context, rec index.Record) ([]byte, error) {
 		err = fmt.Errorf("streamer: read %s in %s: %w", rec.Digest, key, truncated(err))
 		return nil, s.distrust(ctx, rec.Digest, rec.Location, err)
 	}
-	if err := s.check(ctx, rec.Digest, data); err != nil {
+	if err := s.check(ctx, rec, data); err != nil {
 		return nil, s.distrust(ctx, rec.Digest, rec.Location, err)
 	}
 	s.verified.add(key, obj.Info().Version, rec.Offset, rec.Length)
@@ -321,8 +326,8 @@ func truncated(err error) error {
 
 // check hashes data unless verification is left to others. Where the hash
 // function is unknown nothing can be said, so nothing is served.
-func (s *Streamer) check(ctx context.Context, d digest.Digest, data []byte) error {
-	if s.o.Verify == VerifyNever {
+func (s *Streamer) check(ctx context.Context, rec index.Record, data []byte) error {
+	if s.o.Verify == VerifyNever && !s.suspects.has(ctx, s.index, rec.Location) {
 		return nil
 	}
 	select {
@@ -330,7 +335,7 @@ func (s *Streamer) check(ctx context.Context, d digest.Digest, data []byte) erro
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	err := d.Verify(data)
+	err := rec.Digest.Verify(data)
 	<-s.hashing
 	if s.o.Trace.Verified != nil {
 		s.o.Trace.Verified(1, int64(len(data)), err)
@@ -347,6 +352,7 @@ func (s *Streamer) distrust(ctx context.Context, d digest.Digest, loc index.Loca
 	if s.o.Quarantine != nil {
 		s.o.Quarantine(context.WithoutCancel(ctx), d, loc, err)
 	}
+	s.suspects.add(loc)
 	return fmt.Errorf("streamer: %s: %w", loc, err)
 }
 
