@@ -71,12 +71,14 @@ func newInput(arg string, f *adding) (input, error) {
 }
 
 // missing says what is wrong with a path without the name of a system call.
-func missing(arg string, err error) error {
+func missing(arg string, err error) error { return fmt.Errorf("%s: %w", arg, reason(err)) }
+
+func reason(err error) error {
 	var cause *fs.PathError
 	if errors.As(err, &cause) {
-		err = cause.Err
+		return cause.Err
 	}
-	return fmt.Errorf("%s: %w", arg, err)
+	return err
 }
 
 // ingest adds one argument of the command line.
@@ -125,14 +127,15 @@ func (a *app) ingestStdin(ctx context.Context, dst ingest.Destination, o *ingest
 	return ingest.AddFile(ctx, spool, n, name, dst, o)
 }
 
-// open opens a file of the command line; - is standard input.
+// open opens a file of the command line; - is standard input. The error does not
+// name it.
 func (a *app) open(ctx context.Context, arg string) (io.ReadCloser, error) {
 	if arg == stdin {
 		return io.NopCloser(a.stdin(ctx)), nil
 	}
 	f, err := os.Open(arg)
 	if err != nil {
-		return nil, missing(arg, err)
+		return nil, reason(err)
 	}
 	return f, nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/fetch"
 	"github.com/hashstream/hashstream/internal/unpack"
+	"github.com/hashstream/hashstream/streamer"
 )
 
 // stdout is the output that stands for standard output.
@@ -56,6 +57,10 @@ func (a *app) checkOutput(out output) error {
 	default:
 		return usagef("--format %q: want file, car or raw", out.format)
 	}
+	switch filepath.Base(filepath.Clean(out.name)) {
+	case ".", "..", string(filepath.Separator):
+		return hint(usagef("%s is no name for the output", out.name), "name the file or directory that is to be made")
+	}
 	if out.name == stdout && out.json {
 		return usagef("--json needs an output other than standard output")
 	}
@@ -93,19 +98,28 @@ func (r remote) open(ctx context.Context, sel block.Selection) (block.Source, fu
 }
 
 type local struct {
+	*streamer.Streamer
+	p *progress
+}
+
+func (l local) open(_ context.Context, sel block.Selection) (block.Source, func() error, error) {
+	d, err := digest.FromCID(sel.Root)
+	if err != nil {
+		return nil, nil, usage(err)
+	}
+	return counting{l.Within(d), l.p}, func() error { return nil }, nil
+}
+
+// counting tells progress of the blocks that pass.
+type counting struct {
 	block.Source
 	p *progress
 }
 
-func (l local) open(context.Context, block.Selection) (block.Source, func() error, error) {
-	return l, func() error { return nil }, nil
-}
-
-// Blocks counts what passes.
-func (l local) Blocks(ctx context.Context, d digest.Digest) iter.Seq2[block.Block, error] {
+func (c counting) Blocks(ctx context.Context, d digest.Digest) iter.Seq2[block.Block, error] {
 	return func(yield func(block.Block, error) bool) {
-		for b, err := range l.Source.Blocks(ctx, d) {
-			l.p.add(int64(len(b.Data)))
+		for b, err := range c.Source.Blocks(ctx, d) {
+			c.p.add(int64(len(b.Data)))
 			if !yield(b, err) {
 				return
 			}
@@ -122,27 +136,12 @@ type written struct {
 	Files    int64  `json:"files,omitempty"`
 	Dirs     int64  `json:"directories,omitempty"`
 	Symlinks int64  `json:"symlinks,omitempty"`
-	Blocks   int64  `json:"blocks,omitempty"` // of the CAR
 }
 
 // write writes what sel selects of c, and tells what it wrote.
 func (a *app) write(ctx context.Context, c content, sel block.Selection, out output, p *progress) error {
-	fill := a.writeFile
-	switch out.format {
-	case "car":
-		sel.Dups = false
-		fill = a.writeCAR
-	case "raw":
-		sel.Scope = block.ScopeBlock
-		fill = a.writeRaw
-	}
-	src, done, err := c.open(ctx, sel)
-	if err != nil {
-		return err
-	}
-	defer done()
-	w := written{Output: out.name, Format: out.format}
-	if err := fill(ctx, src, sel, out, &w); err != nil {
+	w := written{CID: sel.Root.String(), Output: out.name, Format: out.format}
+	if err := a.fill(ctx, c, sel, out, p, &w); err != nil {
 		return err
 	}
 	p.stop()
@@ -155,14 +154,63 @@ func (a *app) write(ctx context.Context, c content, sel block.Selection, out out
 	return nil
 }
 
+func (a *app) fill(ctx context.Context, c content, sel block.Selection, out output, p *progress, w *written) error {
+	sel.Dups = out.format == "file" // as a traversal that writes files demands blocks
+	if l, ok := c.(local); ok && out.format == "car" {
+		return a.writePlanned(ctx, l.Streamer, sel, out, p, w)
+	}
+	if out.format == "raw" {
+		sel.Scope = block.ScopeBlock
+	}
+	src, done, err := c.open(ctx, sel)
+	if err != nil {
+		return err
+	}
+	defer done()
+	switch out.format {
+	case "car":
+		return a.writeStream(out, w, func(to io.Writer) error {
+			_, err := unpack.CAR(ctx, dag.Walk(ctx, src, sel), sel.Root, to)
+			return err
+		})
+	case "raw":
+		return a.writeRaw(ctx, src, sel, out, w)
+	}
+	return a.writeFile(ctx, src, sel, out, w)
+}
+
 func (w written) String() string {
-	switch {
-	case w.Format == "car":
-		return fmt.Sprintf("%s, %s,", count(w.Blocks, "block"), size(w.Bytes))
-	case w.Dirs > 0:
+	if w.Dirs > 0 {
 		return fmt.Sprintf("%s, %s,", count(w.Files, "file"), size(w.Bytes))
 	}
 	return size(w.Bytes)
+}
+
+// writePlanned writes a CAR as the gateway sends it.
+func (a *app) writePlanned(ctx context.Context, o block.Opener, sel block.Selection, out output, p *progress, w *written) error {
+	body, err := o.Open(ctx, sel)
+	if err != nil {
+		return err
+	}
+	if n, ok := body.Size(); ok {
+		p.expect(n)
+	}
+	return a.writeStream(out, w, func(to io.Writer) error {
+		_, err := body.Send(ctx, &ticking{to, p})
+		return err
+	})
+}
+
+// ticking tells progress of what is written.
+type ticking struct {
+	io.Writer
+	p *progress
+}
+
+func (t *ticking) Write(b []byte) (int, error) {
+	n, err := t.Writer.Write(b)
+	t.p.add(int64(n))
+	return n, err
 }
 
 // writeFile writes the file or directory itself.
@@ -182,14 +230,6 @@ func (a *app) writeFile(ctx context.Context, src block.Source, sel block.Selecti
 	}
 	w.CID, w.Bytes, w.Files, w.Dirs, w.Symlinks = root.String(), st.Bytes, st.Files, st.Dirs, st.Symlinks
 	return err
-}
-
-func (a *app) writeCAR(ctx context.Context, src block.Source, sel block.Selection, out output, w *written) error {
-	w.CID = sel.Root.String()
-	return a.writeStream(out, w, func(to io.Writer) (err error) {
-		w.Blocks, err = unpack.CAR(ctx, dag.Walk(ctx, src, sel), sel.Root, to)
-		return err
-	})
 }
 
 func (a *app) writeRaw(ctx context.Context, src block.Source, sel block.Selection, out output, w *written) error {
@@ -247,10 +287,6 @@ func (m *meter) Write(b []byte) (int, error) {
 // inDir opens the directory that holds path.
 func inDir(path string, f func(dir *os.Root, name string) error) error {
 	path = filepath.Clean(path)
-	switch filepath.Base(path) {
-	case ".", "..", string(filepath.Separator):
-		return hint(usagef("%s is no name for the output", path), "name the file or directory that is to be made")
-	}
 	dir, err := os.OpenRoot(filepath.Dir(path))
 	if err != nil {
 		err = fmt.Errorf("open the directory of the output: %w", errors.Unwrap(err))

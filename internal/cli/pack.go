@@ -78,6 +78,9 @@ appears whole and verified, or not at all.`,
 			if len(args) == 2 {
 				out.name = args[1]
 			}
+			if err := a.checkOutput(out); err != nil {
+				return err
+			}
 			return a.withHome(cmd.Context(), func(s *node.Stores) error { return a.extract(cmd.Context(), s, sel, out) })
 		},
 	}
@@ -179,7 +182,7 @@ func (a *app) packVerify() *cobra.Command {
 		Short: "Hash packs and every block in them again",
 		Long: `Verify reads packs and compares them with their names, and every block with its
 CID. It names each fault and puts bad blocks in quarantine, so that they are not
-served. Without arguments, or with --all, it takes every pack. Faults give exit code
+served, and releases those of a pack that is whole again. Without arguments, or with --all, it takes every pack. Faults give exit code
 4, a pack that is not stored 3.`,
 		Example: `  hashstream pack verify --all
   hashstream pack verify bafk…`,
@@ -248,7 +251,7 @@ func (a *app) verify(ctx context.Context, s *node.Stores, packs []digest.Digest,
 		_, err = fmt.Fprintf(a.Out, "%s, %s, %s\n", count(int64(len(infos)), "pack"), size(total), count(faults, "fault"))
 	}
 	if err == nil && faults > 0 {
-		err = hint(fmt.Errorf("%s: %w", count(faults, "fault"), digest.ErrMismatch), "bad blocks are in quarantine; restore the pack from a copy, or delete it and add the content again")
+		err = hint(fmt.Errorf("%s: %w", count(faults, "fault"), digest.ErrMismatch), "bad blocks are in quarantine; add the content again, or put a good copy in the pack's place and verify it")
 	}
 	return err
 }
@@ -281,6 +284,9 @@ func sizes(ctx context.Context, s *node.Stores, packs []digest.Digest) (infos []
 
 func (a *app) verifyOne(ctx context.Context, s *node.Stores, d digest.Digest, asJSON bool) (n int64, err error) {
 	for f, err := range pack.Verify(ctx, s.Packs, d) {
+		if errors.Is(err, fs.ErrNotExist) {
+			return n, absentf("pack %s was removed while it was verified", d)
+		}
 		if err != nil {
 			return n, err
 		}
@@ -301,7 +307,10 @@ func (a *app) verifyOne(ctx context.Context, s *node.Stores, d digest.Digest, as
 			return n, err
 		}
 	}
-	return n, nil
+	if n == 0 {
+		err = release(ctx, s, index.Location{Pack: d})
+	}
+	return n, err
 }
 
 func (a *app) packImport() *cobra.Command {
@@ -362,7 +371,7 @@ asks first; where nobody can answer, --yes is needed.`,
 		var n int64
 		for info, err := range pack.List(ctx, s.Packs) {
 			if err == nil {
-				err = index.RemoveLocation(ctx, s.KV, index.Location{Pack: info.Digest})
+				err = forget(ctx, s, index.Location{Pack: info.Digest})
 			}
 			if err == nil {
 				err = s.Packs.Delete(ctx, pack.Key(info.Digest))
