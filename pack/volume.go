@@ -112,6 +112,18 @@ func (v *volume) flush() error {
 }
 
 func (v *volume) write(b []byte, off int64) error {
+	for len(b) > pieceSize {
+		if err := v.writePiece(b[:pieceSize], off); err != nil {
+			return err
+		}
+		b, off = b[pieceSize:], off+pieceSize
+	}
+	return v.writePiece(b, off)
+}
+
+// writePiece writes so little at a time that it stays in the processor's cache
+// between being written and hashed.
+func (v *volume) writePiece(b []byte, off int64) error {
 	var hashing sync.WaitGroup
 	if v.hash != nil && off == v.hashed && len(v.holes) == 0 {
 		hashing.Go(func() { v.hash.Write(b) })
