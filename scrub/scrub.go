@@ -2,7 +2,7 @@
 // what its digest says is put in quarantine, which keeps every reader of the
 // index from that copy; a pack that is found whole again is released.
 //
-// A pass goes through all packs in the order of their keys. It notes how far it
+// A pass goes through all packs in the order of their keys. It can note how far it
 // came, so that a restart goes on from there.
 //
 // # Errors
@@ -18,8 +18,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/hashstream/hashstream/blob"
 	"github.com/hashstream/hashstream/digest"
@@ -43,8 +46,9 @@ type Trace struct {
 
 // Options tunes a [Scrubber]. Zero values mean the defaults.
 type Options struct {
-	Rate  int64 // bytes read a second at most; default no limit
-	Trace Trace
+	Rate   int64 // bytes read a second at most, in all packs together; default no limit
+	Resume bool  // begin where an earlier pass with Resume was interrupted
+	Trace  Trace
 }
 
 // Report counts what a pass found.
@@ -59,10 +63,14 @@ type Report struct {
 type Scrubber struct {
 	mu    sync.Mutex // held during a pass
 	packs Store
+	limit *rate.Limiter // nil for none
 	index *index.Index
 	store kv.Store
 	o     Options
 }
+
+// maxRetry is how long a pass that failed is waited for at most.
+const maxRetry = 10 * time.Minute
 
 // New returns a Scrubber of packs that keeps its findings in store.
 func New(packs Store, store kv.Store, o *Options) *Scrubber {
@@ -70,18 +78,28 @@ func New(packs Store, store kv.Store, o *Options) *Scrubber {
 	if o != nil {
 		s.o = *o
 	}
+	if s.o.Rate > 0 {
+		s.limit = rate.NewLimiter(rate.Limit(s.o.Rate), int(min(s.o.Rate, 1<<20)))
+	}
 	return s
 }
 
 // Run makes one pass after the other, each beginning interval after the start of
-// the one before, until ctx ends. What came of each is told to done.
+// the one before, until ctx ends. A pass that failed is tried again after ten
+// minutes at most. What came of each is told to done.
 func (s *Scrubber) Run(ctx context.Context, interval time.Duration, done func(started time.Time, r Report, err error)) {
 	for ctx.Err() == nil {
-		next := time.NewTimer(interval)
 		started := time.Now()
-		if r, err := s.Pass(ctx); ctx.Err() == nil {
-			done(started, r, err)
+		r, err := s.Pass(ctx)
+		if ctx.Err() != nil {
+			return
 		}
+		done(started, r, err)
+		wait := interval - time.Since(started)
+		if err != nil {
+			wait = retry(interval)
+		}
+		next := time.NewTimer(wait)
 		select {
 		case <-next.C:
 		case <-ctx.Done():
@@ -90,7 +108,15 @@ func (s *Scrubber) Run(ctx context.Context, interval time.Duration, done func(st
 	}
 }
 
-// Pass checks every pack, beginning where an earlier pass was interrupted.
+// retry is when to try again after a failure: not all nodes of a store that was
+// away at the same moment.
+func retry(interval time.Duration) time.Duration {
+	most := min(interval, maxRetry)
+	return most/2 + rand.N(most/2+1)
+}
+
+// Pass checks every pack, with [Options.Resume] those that an earlier pass has not
+// come to.
 func (s *Scrubber) Pass(ctx context.Context) (Report, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,7 +128,6 @@ func (s *Scrubber) Pass(ctx context.Context) (Report, error) {
 	if err := s.measure(ctx, from); err != nil {
 		return r, err
 	}
-	whole := map[index.Location]bool{}
 	for info, err := range pack.List(ctx, s.packs) {
 		if err != nil {
 			return r, err
@@ -111,28 +136,34 @@ func (s *Scrubber) Pass(ctx context.Context) (Report, error) {
 		if key <= from {
 			continue
 		}
-		faults, err := s.check(ctx, info)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // deleted meanwhile
-		}
-		if err != nil {
+		if err := s.one(ctx, info, &r); err != nil {
 			return r, err
-		}
-		r.Packs++
-		r.Bytes += info.Size
-		r.Faults += faults
-		if faults == 0 {
-			whole[index.Location{Pack: info.Digest}] = true
 		}
 		if err := s.note(ctx, key); err != nil {
 			return r, err
 		}
 	}
-	r.Released, err = s.release(ctx, whole)
-	if err != nil {
-		return r, err
-	}
 	return r, s.note(ctx, "")
+}
+
+// one checks a pack, and releases what was in quarantine if it is whole.
+func (s *Scrubber) one(ctx context.Context, info pack.Info, r *Report) error {
+	faults, err := s.check(ctx, info)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // deleted meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	r.Packs++
+	r.Bytes += info.Size
+	r.Faults += faults
+	if faults > 0 {
+		return nil
+	}
+	released, err := s.release(ctx, index.Location{Pack: info.Digest})
+	r.Released += released
+	return err
 }
 
 // measure tells how much a pass that goes on after the key from will read.
@@ -156,7 +187,7 @@ func (s *Scrubber) measure(ctx context.Context, from string) error {
 // check reads one pack and puts its bad blocks in quarantine.
 func (s *Scrubber) check(ctx context.Context, info pack.Info) (faults int64, err error) {
 	loc := index.Location{Pack: info.Digest}
-	for f, err := range pack.Verify(ctx, limited{s.packs, s.o.Rate}, info.Digest) {
+	for f, err := range pack.Verify(ctx, limited{s.packs, s.limit}, info.Digest) {
 		if err != nil {
 			return faults, err
 		}
@@ -185,17 +216,17 @@ func (s *Scrubber) quarantine(ctx context.Context, f pack.Fault, loc index.Locat
 	return index.Quarantine(ctx, s.store, d, loc, f.Err.Error())
 }
 
-// release lifts the quarantine of blocks in packs that are whole.
-func (s *Scrubber) release(ctx context.Context, whole map[index.Location]bool) (int64, error) {
+// release lifts the quarantine of every block at loc.
+func (s *Scrubber) release(ctx context.Context, loc index.Location) (int64, error) {
 	var n int64
 	for bad, err := range s.index.Quarantines(ctx) {
 		if err != nil {
 			return n, fmt.Errorf("scrub: %w", err)
 		}
-		if !whole[bad.Location] {
+		if bad.Location != loc {
 			continue
 		}
-		if err := index.Release(ctx, s.store, bad.Digest, bad.Location); err != nil {
+		if err := index.Release(ctx, s.store, bad.Digest, loc); err != nil {
 			return n, fmt.Errorf("scrub: %w", err)
 		}
 		n++
@@ -208,6 +239,9 @@ func (s *Scrubber) release(ctx context.Context, whole map[index.Location]bool) (
 const cursorKey = "S cursor"
 
 func (s *Scrubber) cursor(ctx context.Context) (string, error) {
+	if !s.o.Resume {
+		return "", nil
+	}
 	b, err := s.store.Get(ctx, []byte(cursorKey))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
@@ -219,6 +253,9 @@ func (s *Scrubber) cursor(ctx context.Context) (string, error) {
 }
 
 func (s *Scrubber) note(ctx context.Context, key string) error {
+	if !s.o.Resume {
+		return nil
+	}
 	op := kv.Put([]byte(cursorKey), []byte(key))
 	if key == "" {
 		op = kv.Delete([]byte(cursorKey))

@@ -20,7 +20,7 @@ import (
 )
 
 // publicServer is the gateway behind its limits.
-func (n *server) publicServer() *http.Server {
+func (n *server) publicServer() (*http.Server, error) {
 	g := n.config.Gateway
 	content := gateway.New(n.metrics.Opener(n.stores.Streamer), &gateway.Options{
 		IdleTimeout: g.StallTimeout.Std(),
@@ -43,10 +43,15 @@ func (n *server) publicServer() *http.Server {
 	}
 	s := n.newServer(obs.Handler(handler, observed))
 	s.ConnContext = gateway.ConnContext
-	if g.TLSCert != "" {
-		s.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: n.certificate()}
+	if g.TLSCert == "" {
+		return s, nil
 	}
-	return s
+	certificate := n.certificate()
+	if _, err := certificate(nil); err != nil {
+		return nil, err
+	}
+	s.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate}
+	return s, nil
 }
 
 func (n *server) requestDone(r *http.Request, res gateway.Result) {
@@ -101,24 +106,26 @@ func (n *server) adminServer() *http.Server {
 	}))
 }
 
-// scrubber returns the scrubber of this node's packs.
-func (n *server) scrubber() *scrub.Scrubber {
+// scrubber returns a scrubber of this node's packs: the one in the background, which
+// takes its time and goes on where it was, or the one that commands call.
+func (n *server) scrubber(background bool) *scrub.Scrubber {
 	var done, total int64
-	return scrub.New(n.stores.Packs, n.stores.KV, &scrub.Options{
-		Rate: int64(n.config.Scrub.Rate),
-		Trace: scrub.Trace{
-			Start: func(bytes int64) { done, total = 0, bytes },
-			Pack: func(info pack.Info, faults int64) {
-				done += info.Size
-				n.metrics.ScrubProgress(info.Size, done, total)
-				n.metrics.PackScrubbed(int(faults))
-			},
-			Fault: func(f pack.Fault, loc index.Location) {
-				n.stores.Streamer.Distrust(loc)
-				n.log.Error("corrupt", "pack", f.Pack.String(), "block", f.CID.String(), "offset", f.Offset, "error", f.Err)
-			},
+	o := &scrub.Options{Trace: scrub.Trace{
+		Pack: func(info pack.Info, faults int64) {
+			done += info.Size
+			n.metrics.ScrubProgress(info.Size, done, total)
+			n.metrics.PackScrubbed(int(faults))
 		},
-	})
+		Fault: func(f pack.Fault, loc index.Location) {
+			n.stores.Streamer.Distrust(loc)
+			n.log.Error("corrupt", "pack", f.Pack.String(), "block", f.CID.String(), "offset", f.Offset, "error", f.Err)
+		},
+	}}
+	if background {
+		o.Rate, o.Resume = int64(n.config.Scrub.Rate), true
+		o.Trace.Start = func(bytes int64) { done, total = 0, bytes }
+	}
+	return scrub.New(n.stores.Packs, n.stores.KV, o)
 }
 
 // scrub runs passes until ctx ends.
@@ -129,20 +136,33 @@ func (n *server) scrub(ctx context.Context, s *scrub.Scrubber) {
 			return
 		}
 		n.metrics.ScrubDone(started, time.Now())
-		n.countQuarantine(ctx)
+		n.stores.quarantined.Store(true)
 		n.log.Info("scrubbed", "packs", r.Packs, "bytes", r.Bytes, "faults", r.Faults, "released", r.Released)
 	})
 }
 
+// countQuarantine keeps the metric true, at most a second behind, until ctx ends.
+// Counting at each fault of a disk that fails would be too much.
 func (n *server) countQuarantine(ctx context.Context) {
-	count := 0
-	for _, err := range n.stores.Index.Quarantines(ctx) {
-		if err != nil {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for n.stores.quarantined.Store(true); ; {
+		if n.stores.quarantined.Swap(false) {
+			count := 0
+			for _, err := range n.stores.Index.Quarantines(ctx) {
+				if err != nil {
+					break
+				}
+				count++
+			}
+			n.metrics.Quarantined(count)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
 			return
 		}
-		count++
 	}
-	n.metrics.Quarantined(count)
 }
 
 // controlServer answers the commands of this home.
@@ -156,7 +176,7 @@ func (n *server) controlServer(s *scrub.Scrubber) *control.Server {
 				if err != nil {
 					return err
 				}
-				n.countQuarantine(ctx)
+				n.stores.quarantined.Store(true)
 				return json.NewEncoder(out).Encode(r)
 			},
 			CommandDistrust: func(ctx context.Context, args []byte, _ io.Writer) error {
@@ -165,7 +185,7 @@ func (n *server) controlServer(s *scrub.Scrubber) *control.Server {
 					return err
 				}
 				n.stores.Streamer.Distrust(loc)
-				n.countQuarantine(ctx)
+				n.stores.quarantined.Store(true)
 				return nil
 			},
 		},

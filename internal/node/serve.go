@@ -85,6 +85,10 @@ func (n *server) run(ctx context.Context) error {
 	if err := n.open(ctx); err != nil {
 		return err
 	}
+	handler, err := n.publicServer()
+	if err != nil {
+		return err
+	}
 	public, err := n.listen("gateway", n.config.Gateway.Listen, n.config.Gateway.TLSCert != "")
 	if err != nil {
 		return err
@@ -167,14 +171,14 @@ func (n *server) serve(ctx context.Context, listeners []listener) error {
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	scrubber := n.scrubber()
+	running.Go(func() { n.countQuarantine(background) })
 	running.Go(func() {
-		if err := n.controlServer(scrubber).Serve(background, n.socket); err != nil && background.Err() == nil {
+		if err := n.controlServer(n.scrubber(false)).Serve(background, n.socket); err != nil && background.Err() == nil {
 			cancel(err)
 		}
 	})
 	if n.config.Scrub.Enabled && n.stores.writable() {
-		running.Go(func() { n.scrub(background, scrubber) })
+		running.Go(func() { n.scrub(background, n.scrubber(true)) })
 	}
 	n.announce()
 	<-ctx.Done()

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"iter"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/ipfs/go-cid"
 
@@ -35,7 +36,9 @@ type Stores struct {
 	Index    *index.Index
 	Streamer *streamer.Streamer
 
-	log     *slog.Logger
+	log         *slog.Logger
+	quarantined atomic.Bool // something was, or was released
+
 	node    *control.Client // of the node whose index this is, or nil
 	closers []io.Closer
 }
@@ -139,7 +142,9 @@ func (s *Stores) quarantine(ctx context.Context, d digest.Digest, loc index.Loca
 	if s.log != nil {
 		s.log.ErrorContext(ctx, "corrupt", "block", d.String(), "location", loc.String(), "error", cause)
 	}
-	if err := index.Quarantine(ctx, s.KV, d, loc, cause.Error()); err != nil && s.log != nil {
+	err := index.Quarantine(ctx, s.KV, d, loc, cause.Error())
+	s.quarantined.Store(true)
+	if err != nil && s.log != nil {
 		s.log.ErrorContext(ctx, "quarantine", "block", d.String(), "error", err)
 	}
 }
