@@ -93,7 +93,7 @@ func (n *server) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	listeners := []listener{{gateway.Listen(public), n.publicServer()}}
+	listeners := []listener{{gateway.Listen(public), handler}}
 	if addr := n.config.Admin.Listen; addr != "" {
 		admin, err := n.listen("admin", addr, false)
 		if err != nil {
