@@ -96,7 +96,8 @@ func advise(cmd *cobra.Command, err error) string {
 		return h.hint
 	case errors.Is(err, errUsage):
 		return fmt.Sprintf("see '%s --help'", cmd.CommandPath())
-	case isAny(err, syscall.ENOSPC, syscall.EDQUOT):
+	// A node's errors come as text.
+	case isAny(err, syscall.ENOSPC, syscall.EDQUOT), strings.Contains(err.Error(), syscall.ENOSPC.Error()):
 		return "free space on the disk and run the command again; what was printed before is stored"
 	case errors.Is(err, syscall.EROFS):
 		return "the file system is read only; choose another --home or output"
