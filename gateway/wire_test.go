@@ -222,7 +222,6 @@ func TestRequestBody(t *testing.T) {
 
 // endless is a body that goes on until its writer fails.
 type endless struct {
-	file  bool
 	ended chan error
 }
 

@@ -232,7 +232,7 @@ func resolved(path string) string {
 
 func resolveMem(_ string, u *url.URL) (place, error) {
 	if u.Opaque != "" || u.Host != "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
-		return place{}, errors.New("memory has no path; write mem:")
+		return place{}, errors.New("memory has no path; write \"mem:\"")
 	}
 	return place{"", "mem:"}, nil
 }
