@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"sync/atomic"
+	"time"
 
 	"github.com/hashstream/hashstream/block"
 	"github.com/hashstream/hashstream/digest"
@@ -20,8 +22,8 @@ func (s *Streamer) openRaw(ctx context.Context, d digest.Digest) (block.Body, er
 
 // openBlock finds a copy of one block that can be read.
 func (s *Streamer) openBlock(ctx context.Context, src source, d digest.Digest) (block.Ranger, error) {
-	if rec, ok := s.places.GetIfPresent(d); ok && s.stat(ctx, rec.Location) == nil {
-		return &rawBody{s: s, rec: rec}, nil
+	if f, ok := s.places.GetIfPresent(d); ok && s.stillThere(ctx, f) {
+		return &rawBody{s: s, rec: f.Record}, nil
 	}
 	var failed error
 	for rec, err := range s.index.Places(ctx, d, src.containing) {
@@ -34,7 +36,9 @@ func (s *Streamer) openBlock(ctx context.Context, src source, d digest.Digest) (
 			failed = worse(failed, err)
 			continue
 		}
-		s.places.Set(d, rec)
+		f := &found{Record: rec}
+		f.seen.Store(time.Now().UnixNano())
+		s.places.Set(d, f)
 		return &rawBody{s: s, rec: rec}, nil
 	}
 	if failed != nil {
@@ -45,6 +49,28 @@ func (s *Streamer) openBlock(ctx context.Context, src source, d digest.Digest) (
 		return s.rootBody(ctx, p)
 	}
 	return nil, fmt.Errorf("streamer: block %s: %w", d, fs.ErrNotExist)
+}
+
+// found is the place of a block that was opened.
+type found struct {
+	index.Record
+	seen atomic.Int64 // when its object was last seen there, in unix nanoseconds
+}
+
+// seenLife is how long an object counts as being there. Only answers without a
+// body depend on it: whoever sends opens the object.
+const seenLife = time.Second
+
+func (s *Streamer) stillThere(ctx context.Context, f *found) bool {
+	now := time.Now().UnixNano()
+	if now-f.seen.Load() < int64(seenLife) {
+		return true
+	}
+	if s.stat(ctx, f.Location) != nil {
+		return false
+	}
+	f.seen.Store(now)
+	return true
 }
 
 func (s *Streamer) rootBody(ctx context.Context, p index.Plan) (block.Ranger, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"sync"
 
 	"github.com/hashstream/hashstream/blob"
@@ -26,37 +27,63 @@ type planBody struct {
 func (b *planBody) Size() (int64, bool) { return b.size, b.exact }
 func (b *planBody) Variant() string     { return b.sel.variant() }
 
-// Send verifies one run ahead of the one that is being sent.
+// Send verifies runs ahead of the one that is being sent.
 func (b *planBody) Send(ctx context.Context, w io.Writer) (int64, error) {
+	if b.exact && b.size <= maxRun {
+		return b.sendRuns(ctx, w, b.prepared(ctx)) // too little to do it side by side
+	}
 	ctx, cancel := context.WithCancel(ctx)
-	ready := make(chan readyRun)
+	ready := make(chan readyRun, 1)
 	var workers sync.WaitGroup
 	defer workers.Wait()
+	defer func() { // what was prepared and not sent
+		for r := range ready {
+			closePieces(r.pieces)
+		}
+	}()
 	defer cancel()
 	workers.Go(func() {
 		defer close(ready)
-		for r, err := range b.sel.runs(ctx, b.prefix) {
-			next := readyRun{err: err}
-			if err == nil {
-				next.pieces, next.err = b.s.prepare(ctx, r)
-			}
+		for pieces, err := range b.prepared(ctx) {
 			select {
-			case ready <- next:
+			case ready <- readyRun{pieces, err}:
 			case <-ctx.Done():
-				closePieces(next.pieces)
-				return
-			}
-			if next.err != nil {
+				closePieces(pieces)
 				return
 			}
 		}
 	})
-	var sent int64
-	for r := range ready {
-		if r.err != nil {
-			return sent, r.err
+	return b.sendRuns(ctx, w, func(yield func([]piece, error) bool) {
+		for r := range ready {
+			if !yield(r.pieces, r.err) {
+				return
+			}
 		}
-		n, err := b.s.sendPieces(ctx, w, r.pieces)
+	})
+}
+
+// prepared yields the runs, ready to be sent. It stops after the first error.
+func (b *planBody) prepared(ctx context.Context) iter.Seq2[[]piece, error] {
+	return func(yield func([]piece, error) bool) {
+		for r, err := range b.sel.runs(ctx, b.prefix) {
+			var pieces []piece
+			if err == nil {
+				pieces, err = b.s.prepare(ctx, r)
+			}
+			if !yield(pieces, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func (b *planBody) sendRuns(ctx context.Context, w io.Writer, runs iter.Seq2[[]piece, error]) (int64, error) {
+	var sent int64
+	for pieces, err := range runs {
+		if err != nil {
+			return sent, err
+		}
+		n, err := b.s.sendPieces(ctx, w, pieces)
 		sent += n
 		if err != nil {
 			return sent, err

@@ -90,7 +90,7 @@ type Streamer struct {
 	hashing  chan struct{} // bounds the hashing at one time
 	buffers  buffers
 	cache    *otter.Cache[digest.Digest, block.Block]
-	places   *otter.Cache[digest.Digest, index.Record] // of blocks that were lately opened
+	places   *otter.Cache[digest.Digest, *found] // of blocks that were lately opened
 }
 
 const (
@@ -119,9 +119,9 @@ func New(idx *index.Index, packs Store, o *Options) *Streamer {
 		MaximumWeight: uint64(s.o.CacheBytes),
 		Weigher:       func(_ digest.Digest, b block.Block) uint32 { return uint32(len(b.Data)) + 128 },
 	})
-	s.places = otter.Must(&otter.Options[digest.Digest, index.Record]{
+	s.places = otter.Must(&otter.Options[digest.Digest, *found]{
 		MaximumSize:      maxPlaces,
-		ExpiryCalculator: otter.ExpiryWriting[digest.Digest, index.Record](placeLife),
+		ExpiryCalculator: otter.ExpiryWriting[digest.Digest, *found](placeLife),
 	})
 	return s
 }
