@@ -164,8 +164,10 @@ func Clear(ctx context.Context, store kv.Store) error {
 func Sweep(ctx context.Context, store kv.Store, before time.Time) (int64, error) {
 	w := sweeper{store: store, x: New(store, nil)}
 	w.intents(ctx, before)
-	w.orphans(ctx, keyContaining, func(k [16]byte) []byte { return planKey(k) })
-	w.orphans(ctx, keyBlock, func(k [16]byte) []byte { return locationKey(k) })
+	w.flush(ctx, true) // what they left is not alive any more
+	// Finish turns an intent into a plan: asked in this order, one of them is there.
+	w.orphans(ctx, keyContaining, func(k [16]byte) bool { return w.exists(ctx, intentKey(k)) || w.exists(ctx, planKey(k)) })
+	w.orphans(ctx, keyBlock, func(k [16]byte) bool { return w.exists(ctx, locationKey(k)) })
 	w.flush(ctx, true)
 	if w.err != nil {
 		return w.removed, fmt.Errorf("index: sweep: %w", w.err)
@@ -197,8 +199,10 @@ func (w *sweeper) intents(ctx context.Context, before time.Time) {
 }
 
 // orphans removes the keys of a kind whose last 16 bytes name something that is gone.
-// A containing whose plan is still being written is not one.
-func (w *sweeper) orphans(ctx context.Context, kind byte, target func([16]byte) []byte) {
+func (w *sweeper) orphans(ctx context.Context, kind byte, exists func([16]byte) bool) {
+	if w.err != nil {
+		return
+	}
 	known := map[[16]byte]bool{}
 	for p, err := range w.store.Scan(ctx, kv.Prefix([]byte{kind})) {
 		if err != nil {
@@ -208,7 +212,7 @@ func (w *sweeper) orphans(ctx context.Context, kind byte, target func([16]byte) 
 		id := suffix(p.Key)
 		alive, seen := known[id]
 		if !seen {
-			alive = w.exists(ctx, target(id)) || kind == keyContaining && w.exists(ctx, intentKey(id))
+			alive = exists(id)
 			if len(known) > 1<<16 {
 				clear(known)
 			}
