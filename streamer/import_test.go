@@ -3,10 +3,13 @@ package streamer_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"fmt"
 	"iter"
 	"testing"
 
 	"github.com/ipfs/go-cid"
+	format "github.com/ipfs/go-ipld-format"
 
 	"github.com/hashstream/hashstream/block"
 	"github.com/hashstream/hashstream/car"
@@ -14,6 +17,7 @@ import (
 	"github.com/hashstream/hashstream/gateway/gatewaytest"
 	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/ingest"
+	"github.com/ipfs/boxo/ipld/unixfs"
 )
 
 // shelf is how packs of this home are indexed.
@@ -118,5 +122,52 @@ func TestAddedAgain(t *testing.T) {
 	s := h.streamer(nil)
 	for _, sel := range selections(root) {
 		checkBody(t, describe(sel), s, sel, walked(t, m, sel), true)
+	}
+}
+
+// version2 wraps an archive into a CAR of version 2 without an index.
+func version2(archive []byte) []byte {
+	b := []byte("\x0a\xa1\x67version\x02")
+	b = append(b, make([]byte, 16)...)
+	for _, n := range []int{51 + 7, len(archive), 0} {
+		b = binary.LittleEndian.AppendUint64(b, uint64(n))
+	}
+	b = append(b, make([]byte, 7)...) // padding, which is allowed
+	return append(b, archive...)
+}
+
+func TestVersion2(t *testing.T) {
+	from := newHome(t)
+	root := from.add(t, tree(), "tree", index.LevelAll, ingest.Options{})
+	m := from.memory(t)
+	h := newHome(t)
+	h.importCAR(t, version2(shuffled(t, walked(t, m, whole(root)), 2)), index.LevelAll, root)
+	s := h.streamer(nil)
+	for _, sel := range selections(root) {
+		checkBody(t, describe(sel), s, sel, walked(t, m, sel), true)
+	}
+}
+
+// TestLongPath goes through more directories than are held in memory.
+func TestLongPath(t *testing.T) {
+	made := newShapes(1, 0)
+	below := made.files[0].c
+	var path []string
+	for i := range 8 {
+		links := []*format.Link{{Name: "down", Cid: below}}
+		for j := range 18_000 { // about a megabyte
+			links = append(links, &format.Link{Name: fmt.Sprint("x", i, j), Cid: made.files[0].c})
+		}
+		below = made.node(unixfs.NewFSNode(unixfs.TDirectory), links)
+		path = append(path, "down")
+	}
+	m := memory{}
+	for _, b := range made.blocks {
+		m[mustDigest(t, b.CID)] = b
+	}
+	s := imported(t, archived(made.blocks), nil)
+	for _, n := range []int{1, 3, 8} {
+		sel := block.Selection{Root: below, Path: path[:n], Scope: block.ScopeEntity, Encoding: block.EncodingCAR}
+		compare(t, s, m, sel)
 	}
 }
