@@ -21,17 +21,17 @@ import (
 // binary builds the command as users have it: without the race detector, which would
 // make most of these tests a test of itself.
 var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "hashstream-test-*")
-	if err != nil {
-		return "", err
-	}
-	name := filepath.Join(dir, "hashstream")
+	name := binaryName()
 	out, err := exec.Command("go", "build", "-o", name, "github.com/hashstream/hashstream/cmd/hashstream").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
 	return name, nil
 })
+
+func binaryName() string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("hashstream-test-%d", os.Getpid()))
+}
 
 // machine runs real processes in a home.
 type machine struct {
@@ -181,7 +181,7 @@ func (m *machine) sound() {
 // Whatever was printed before a kill -9 is there after it, and nothing is half there.
 func TestKill(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	const rounds, perHome, trees = 50, 10, 4
+	const rounds, perHome, trees = 50, 10, 3
 	var m *machine
 	var dirs []string // all that was ever printed in this home, and the root of each
 	var roots []string
@@ -192,7 +192,7 @@ func TestKill(t *testing.T) {
 		}
 		var paths []string
 		for j := range trees {
-			paths = append(paths, makeTree(t, filepath.Join(t.TempDir(), fmt.Sprintf("%d-%d", i, j)), 2<<20, random))
+			paths = append(paths, makeTree(t, filepath.Join(t.TempDir(), fmt.Sprintf("%d-%d", i, j)), 1<<20, random))
 		}
 		if took == 0 { // how long it takes if it is not killed
 			start := time.Now()

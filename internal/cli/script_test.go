@@ -24,11 +24,19 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"hashstream": func() {
+	testscript.Main(cleaning{m}, map[string]func(){"hashstream": func() {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		context.AfterFunc(ctx, stop)
 		os.Exit(cli.Run(ctx, os.Args[1:], cli.System()))
 	}})
+}
+
+// cleaning removes the binary that tests built.
+type cleaning struct{ *testing.M }
+
+func (c cleaning) Run() int {
+	defer os.Remove(binaryName())
+	return c.M.Run()
 }
 
 // Every script has a home of its own at $HOME_DIR, and the files hello and big.
