@@ -23,7 +23,7 @@ func (s *Streamer) openRaw(ctx context.Context, d digest.Digest) (block.Body, er
 // openBlock finds a copy of one block that can be read.
 func (s *Streamer) openBlock(ctx context.Context, src source, d digest.Digest) (block.Ranger, error) {
 	if f, ok := s.places.GetIfPresent(d); ok && s.stillThere(ctx, f) {
-		return &rawBody{s: s, rec: f.Record}, nil
+		return &rawBody{s: s, rec: f.Record, key: f.key}, nil
 	}
 	var failed error
 	for rec, err := range s.index.Places(ctx, d, src.containing) {
@@ -37,9 +37,12 @@ func (s *Streamer) openBlock(ctx context.Context, src source, d digest.Digest) (
 			continue
 		}
 		f := &found{Record: rec}
+		if f.key, err = s.key(rec.Location); err != nil {
+			return nil, err
+		}
 		f.seen.Store(time.Now().UnixNano())
 		s.places.Set(d, f)
-		return &rawBody{s: s, rec: rec}, nil
+		return &rawBody{s: s, rec: rec, key: f.key}, nil
 	}
 	if failed != nil {
 		return nil, failed
@@ -54,6 +57,7 @@ func (s *Streamer) openBlock(ctx context.Context, src source, d digest.Digest) (
 // found is the place of a block that was opened.
 type found struct {
 	index.Record
+	key  string       // of its location
 	seen atomic.Int64 // when its object was last seen there, in unix nanoseconds
 }
 
@@ -82,13 +86,18 @@ func (s *Streamer) rootBody(ctx context.Context, p index.Plan) (block.Ranger, er
 	if err != nil {
 		return nil, err
 	}
-	return &rawBody{s: s, rec: rec}, s.stat(ctx, rec.Location)
+	key, err := s.key(rec.Location)
+	if err != nil {
+		return nil, err
+	}
+	return &rawBody{s: s, rec: rec, key: key}, s.stat(ctx, rec.Location)
 }
 
 // rawBody is the bytes of one block.
 type rawBody struct {
 	s   *Streamer
 	rec index.Record
+	key string // of its location
 }
 
 func (b *rawBody) Size() (int64, bool) { return b.rec.Length, true }
@@ -120,17 +129,13 @@ func (b *rawBody) sendVerified(ctx context.Context, w io.Writer, off, n int64) (
 	if b.s.o.Verify == VerifyAlways {
 		return 0, false, nil
 	}
-	key, err := b.s.key(b.rec.Location)
-	if err != nil {
-		return 0, false, nil
-	}
-	obj, err := b.s.packs.Get(ctx, key, b.rec.Offset+off, n)
+	obj, err := b.s.packs.Get(ctx, b.key, b.rec.Offset+off, n)
 	if err != nil {
 		return 0, false, nil // the slow way says why, or finds another copy
 	}
 	defer obj.Close()
 	out, ok := obj.(io.WriterTo)
-	if !ok || !b.s.trusted(ctx, b.rec.Location, key, obj.Info().Version, b.rec.Offset, b.rec.Length) {
+	if !ok || !b.s.trusted(ctx, b.rec.Location, b.key, obj.Info().Version, b.rec.Offset, b.rec.Length) {
 		return 0, false, nil
 	}
 	sent, err := out.WriteTo(w)

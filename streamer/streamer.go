@@ -356,8 +356,8 @@ func (s *Streamer) distrust(ctx context.Context, d digest.Digest, loc index.Loca
 	return fmt.Errorf("streamer: %s: %w", loc, err)
 }
 
-// Complete reports whether a plan of root is stored of which every pack is there.
-// It reads no pack.
+// Complete reports whether a plan of root is stored of which every pack is there,
+// and none has a copy in quarantine. It reads no pack.
 func (s *Streamer) Complete(ctx context.Context, root digest.Digest) (bool, error) {
 	for p, err := range s.index.Plans(ctx, root) {
 		if err != nil {
@@ -376,6 +376,9 @@ func (s *Streamer) packsOf(ctx context.Context, p index.Plan) error {
 		if err == nil && !known[loc] {
 			err = s.stat(ctx, loc)
 			known[loc] = true
+			if err == nil && s.suspects.has(ctx, s.index, loc) {
+				err = fmt.Errorf("streamer: %s is damaged: %w", loc, fs.ErrNotExist)
+			}
 		}
 		if err != nil {
 			return err
