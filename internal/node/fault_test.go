@@ -147,6 +147,28 @@ func TestFlippedByte(t *testing.T) {
 	}
 }
 
+// TestAddedAgain repairs a damaged pack by adding its content once more.
+func TestAddedAgain(t *testing.T) {
+	n := start(t, nil)
+	path := "/ipfs/" + addFile(t, n.config, 1, size, ingest.Options{}).String() + "?format=car"
+	file := packFiles(t, n.config)[0]
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flip(t, file, size/2, true)
+	if err := refused(n.get(t, path), want); err != nil {
+		t.Error(err)
+	}
+	addFile(t, n.config, 1, size, ingest.Options{})
+	if a := n.get(t, path); a.err != nil || !bytes.Equal(a.body, want) {
+		t.Errorf("added again: status %d, %d of %d bytes, %v", a.status, len(a.body), len(want), a.err)
+	}
+	if r := n.scrub(t); r.Faults != 0 || r.Released != 0 {
+		t.Errorf("scrub: %+v", r)
+	}
+}
+
 // checkNamed sees that the verification of all packs names the bad block.
 func checkNamed(t *testing.T, n *running) {
 	t.Helper()

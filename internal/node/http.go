@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -102,6 +103,12 @@ func (n *server) adminServer() *http.Server {
 		LocalOnly: !n.config.Admin.AllowRemote,
 		Ready: []obs.Check{
 			{Name: "index", Check: n.stores.ready},
+			{Name: "node", Check: func(context.Context) error {
+				if n.stopping.Load() {
+					return errors.New("it stops")
+				}
+				return nil
+			}},
 		},
 	}))
 }

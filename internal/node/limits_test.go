@@ -100,9 +100,16 @@ func TestStalledDownload(t *testing.T) {
 	n := start(t, func(c *config.Config) { c.Gateway.StallTimeout = config.Duration(200 * time.Millisecond) })
 	root := addFile(t, n.config, 1, large, ingest.Options{})
 	_, res, _ := n.slow(t, "/ipfs/"+root.String()+"?format=car")
-	eventually(t, "the stalled answer is counted", func() bool { return n.metric(t, `hashstream_stream_failures_total{cause="stalled"}`) == 1 })
-	if got, err := io.Copy(io.Discard, res.Body); err == nil {
-		t.Errorf("%d of %d bytes without an error", got, res.ContentLength)
+	two, err := n.http2.Get(n.url + "/ipfs/" + root.String() + "?format=car")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer two.Body.Close()
+	eventually(t, "the stalled answers are counted", func() bool { return n.metric(t, `hashstream_stream_failures_total{cause="stalled"}`) == 2 })
+	for _, res := range []*http.Response{res, two} {
+		if got, err := io.Copy(io.Discard, res.Body); err == nil {
+			t.Errorf("%s: %d of %d bytes without an error", res.Proto, got, res.ContentLength)
+		}
 	}
 }
 
@@ -139,6 +146,9 @@ func TestDrain(t *testing.T) {
 	case err := <-n.done:
 		t.Fatalf("the node did not wait: %v", err)
 	case <-time.After(300 * time.Millisecond):
+	}
+	if a := do(t, n.http1, "GET", n.admin+"/readyz"); a.status != 503 {
+		t.Errorf("readyz while it stops: status %d", a.status)
 	}
 	if got, err := io.Copy(io.Discard, res.Body); err != nil || got != res.ContentLength {
 		t.Errorf("%d of %d bytes, %v", got, res.ContentLength, err)

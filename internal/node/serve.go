@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashstream/hashstream/gateway"
@@ -54,6 +55,8 @@ type server struct {
 	tracer  *obs.Tracer
 	stores  *Stores
 	socket  *control.Listener
+
+	stopping atomic.Bool // told to those who ask whether it is ready
 
 	index, packs string // names of the stores, without credentials
 
@@ -182,6 +185,7 @@ func (n *server) serve(ctx context.Context, listeners []listener) error {
 	}
 	n.announce()
 	<-ctx.Done()
+	n.stopping.Store(true)
 	n.log.Info("stopping", "grace", n.config.Gateway.ShutdownTimeout.Std())
 	n.drain(listeners)
 	stop()

@@ -82,7 +82,7 @@ func (s *Stores) Destination(level index.Level) (ingest.Destination, error) {
 		return ingest.Destination{}, fmt.Errorf("node: the pack store cannot be written: %w", fs.ErrPermission)
 	}
 	return ingest.Destination{
-		Packs:    drafts,
+		Packs:    healing{drafts, s},
 		Record:   func() ingest.Recorder { return index.NewBuilder(s.KV, level) },
 		Has:      s.Index.Has,
 		Complete: s.Streamer.Complete,
