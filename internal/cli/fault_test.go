@@ -187,18 +187,16 @@ func TestKill(t *testing.T) {
 	var roots []string
 	var took time.Duration
 	for i := range rounds {
-		if i%perHome == 0 {
-			m, dirs, roots = newMachine(t), nil, nil
-		}
 		var paths []string
 		for j := range trees {
 			paths = append(paths, makeTree(t, filepath.Join(t.TempDir(), fmt.Sprintf("%d-%d", i, j)), 1<<20, random))
 		}
-		if took == 0 { // how long it takes if it is not killed
+		if i%perHome == 0 {
+			m = newMachine(t) // to see how long it takes if it is not killed
 			start := time.Now()
 			m.killed(time.Minute, paths...)
 			took = time.Since(start)
-			m = newMachine(t)
+			m, dirs, roots = newMachine(t), nil, nil
 		}
 		printed := m.killed(time.Duration(random.Int64N(int64(took))), paths...)
 		m.sound()
