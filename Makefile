@@ -16,6 +16,7 @@ build: ## build bin/hashstream
 
 test: ## run all tests with the race detector
 	@$(call need,gcc,gcc libc6-dev)
+	@$(call need,curl,curl)
 	@cd bench && go test ./...
 	@go test -race -timeout 20m ./...
 

@@ -114,6 +114,7 @@ func profiles() map[string][]string {
 }
 
 func TestBoxoDeserializes(t *testing.T) {
+	t.Parallel()
 	n := start(t, false)
 	dir, contents := site(t)
 	original := onDisk(t, dir)

@@ -14,6 +14,9 @@ import (
 	"testing"
 
 	"github.com/ipfs/boxo/files"
+	unixfile "github.com/ipfs/boxo/ipld/unixfs/file"
+	"github.com/ipfs/go-cid"
+	ipld "github.com/ipfs/go-ipld-format"
 )
 
 // tree tells what is at each path of a directory, in a form that can be compared
@@ -131,4 +134,15 @@ func inBoxo(t *testing.T, root files.Node) tree {
 		return nil
 	}))
 	return tr
+}
+
+// inDAG reads the UnixFS tree below a root of a DAG service.
+func inDAG(t *testing.T, dag ipld.DAGService, root cid.Cid) tree {
+	t.Helper()
+	node, err := dag.Get(t.Context(), root)
+	must(t, err)
+	file, err := unixfile.NewUnixfsFile(t.Context(), dag, node)
+	must(t, err)
+	defer file.Close()
+	return inBoxo(t, file)
 }

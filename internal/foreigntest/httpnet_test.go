@@ -1,0 +1,109 @@
+package foreigntest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	bitswap "github.com/ipfs/boxo/bitswap/client"
+	"github.com/ipfs/boxo/bitswap/network/httpnet"
+	"github.com/ipfs/boxo/blockservice"
+	"github.com/ipfs/boxo/blockstore"
+	"github.com/ipfs/boxo/ipld/merkledag"
+	"github.com/ipfs/go-cid"
+	"github.com/ipfs/go-datastore"
+	dssync "github.com/ipfs/go-datastore/sync"
+	ipld "github.com/ipfs/go-ipld-format"
+	"github.com/libp2p/go-libp2p/core/connmgr"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/peerstore"
+	"github.com/libp2p/go-libp2p/core/test"
+	"github.com/libp2p/go-libp2p/p2p/host/peerstore/pstoremem"
+	"github.com/multiformats/go-multiaddr"
+)
+
+// lonely is a libp2p host that neither listens nor dials: boxo's client over HTTP
+// needs only a name, a memory of addresses and someone to tag peers at.
+type lonely struct {
+	host.Host
+	id    peer.ID
+	peers peerstore.Peerstore
+}
+
+func (l lonely) ID() peer.ID                      { return l.id }
+func (l lonely) Peerstore() peerstore.Peerstore   { return l.peers }
+func (l lonely) ConnManager() connmgr.ConnManager { return connmgr.NullConnMgr{} }
+
+// exchange is a DAG service that fetches blocks from the node as Kubo and Rainbow
+// do: bitswap sessions over HTTP/2 with TLS.
+func exchange(t *testing.T, n *running) ipld.DAGService {
+	t.Helper()
+	peers, err := pstoremem.NewPeerstore()
+	must(t, err)
+	t.Cleanup(func() { peers.Close() })
+	self, err := test.RandPeerID()
+	must(t, err)
+	network := httpnet.New(lonely{id: self, peers: peers}, httpnet.WithInsecureSkipVerify(true), httpnet.WithAllowlist([]string{"127.0.0.1"}))
+	store := blockstore.NewBlockstore(dssync.MutexWrap(datastore.NewMapDatastore()))
+	client := bitswap.New(t.Context(), network, nil, store)
+	t.Cleanup(func() { client.Close() })
+	network.Start(client)
+	t.Cleanup(network.Stop)
+
+	provider, err := test.RandPeerID()
+	must(t, err)
+	u, err := url.Parse(n.url)
+	must(t, err)
+	addr, err := multiaddr.NewMultiaddr(fmt.Sprintf("/ip4/%s/tcp/%s/%s", u.Hostname(), u.Port(), u.Scheme))
+	must(t, err)
+	// The probe: HEAD and GET of the empty identity CID, HTTP/2 demanded.
+	must(t, network.Connect(t.Context(), peer.AddrInfo{ID: provider, Addrs: []multiaddr.Multiaddr{addr}}))
+	return merkledag.NewDAGService(blockservice.New(store, client))
+}
+
+func TestBitswapOverHTTP(t *testing.T) {
+	t.Parallel()
+	n := start(t, true)
+	dir, _ := site(t)
+	original := onDisk(t, dir)
+	for _, profile := range []string{"v1", "v0", "blake3"} {
+		t.Run(profile, func(t *testing.T) {
+			root, err := cid.Decode(n.add(t, dir, profiles()[profile]...))
+			must(t, err)
+			dag := exchange(t, n)
+			must(t, merkledag.FetchGraph(t.Context(), root, dag))
+			if diff := cmp.Diff(original, inDAG(t, dag, root)); diff != "" {
+				t.Errorf("the tree (-original +bitswap):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A block that the node lacks must not make the client give the node up.
+func TestBitswapAfterAbsence(t *testing.T) {
+	t.Parallel()
+	n := start(t, true)
+	file, data := filepath.Join(t.TempDir(), "file"), random(1, 100_000)
+	must(t, os.WriteFile(file, data, 0o600))
+	root, err := cid.Decode(n.add(t, file, "--chunk-size", "10000"))
+	must(t, err)
+	dag := exchange(t, n)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	absent := merkledag.NewRawNode([]byte("nobody has this")).Cid()
+	if _, err := dag.Get(ctx, absent); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("an absent block: error %v", err)
+	}
+	want := tree{}
+	want.file(".", data)
+	if diff := cmp.Diff(want, inDAG(t, dag, root)); diff != "" {
+		t.Errorf("after an absent block (-want +got):\n%s", diff)
+	}
+}
