@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"io/fs"
 	"sync/atomic"
 	"time"
 
@@ -47,11 +46,15 @@ func (s *Streamer) openBlock(ctx context.Context, src source, d digest.Digest) (
 	if failed != nil {
 		return nil, failed
 	}
-	// A multiple-level index knows a root only by its plan.
-	if p, err := s.plan(ctx, d); err == nil {
-		return s.rootBody(ctx, p)
+	rec, err := s.rootRecord(ctx, d)
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("streamer: block %s: %w", d, fs.ErrNotExist)
+	key, err := s.key(rec.Location)
+	if err != nil {
+		return nil, err
+	}
+	return &rawBody{s: s, rec: rec, key: key}, s.stat(ctx, rec.Location)
 }
 
 // found is the place of a block that was opened.
@@ -75,22 +78,6 @@ func (s *Streamer) stillThere(ctx context.Context, f *found) bool {
 	}
 	f.seen.Store(now)
 	return true
-}
-
-func (s *Streamer) rootBody(ctx context.Context, p index.Plan) (block.Ranger, error) {
-	e, seg, err := p.Entry(ctx, p.First())
-	if err != nil {
-		return nil, err
-	}
-	rec, err := p.Record(ctx, e, seg)
-	if err != nil {
-		return nil, err
-	}
-	key, err := s.key(rec.Location)
-	if err != nil {
-		return nil, err
-	}
-	return &rawBody{s: s, rec: rec, key: key}, s.stat(ctx, rec.Location)
 }
 
 // rawBody is the bytes of one block.

@@ -103,6 +103,7 @@ const (
 // New returns a Streamer over idx and packs.
 func New(idx *index.Index, packs Store, o *Options) *Streamer {
 	s := &Streamer{index: idx, packs: packs, verified: newVerified(), hashing: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	s.suspects.locations = map[index.Location]bool{}
 	if o != nil {
 		s.o = *o
 	}
@@ -164,15 +165,14 @@ func (s source) Blocks(ctx context.Context, d digest.Digest) iter.Seq2[block.Blo
 		if !yield(b, err) || err != nil {
 			return
 		}
-		p, err := s.plan(ctx, d)
-		if errors.Is(err, fs.ErrNotExist) {
+		for p, err := range s.index.Plans(ctx, d) { // the first will do
+			if err != nil {
+				yield(block.Block{}, err)
+				return
+			}
+			s.planned(ctx, p, yield)
 			return
 		}
-		if err != nil {
-			yield(block.Block{}, err)
-			return
-		}
-		s.planned(ctx, p, yield)
 	}
 }
 
@@ -242,23 +242,27 @@ func (s *Streamer) data(ctx context.Context, d, containing digest.Digest) ([]byt
 	if failed != nil {
 		return nil, failed
 	}
-	// A multiple-level index knows a root only by its plan.
-	if p, err := s.plan(ctx, d); err == nil {
-		return s.rootOf(ctx, p)
-	}
-	return nil, fmt.Errorf("streamer: block %s: %w", d, fs.ErrNotExist)
-}
-
-func (s *Streamer) rootOf(ctx context.Context, p index.Plan) ([]byte, error) {
-	e, seg, err := p.Entry(ctx, p.First())
-	if err != nil {
-		return nil, err
-	}
-	rec, err := p.Record(ctx, e, seg)
+	rec, err := s.rootRecord(ctx, d)
 	if err != nil {
 		return nil, err
 	}
 	return s.read(ctx, rec)
+}
+
+// rootRecord is the place of a block that has no record of its own: a
+// multiple-level index knows a root only by its plan.
+func (s *Streamer) rootRecord(ctx context.Context, d digest.Digest) (index.Record, error) {
+	for p, err := range s.index.Plans(ctx, d) {
+		if err != nil {
+			return index.Record{}, err
+		}
+		e, seg, err := p.Entry(ctx, p.First())
+		if err != nil {
+			return index.Record{}, err
+		}
+		return p.Record(ctx, e, seg)
+	}
+	return index.Record{}, fmt.Errorf("streamer: block %s: %w", d, fs.ErrNotExist)
 }
 
 // otherCopy returns the verified bytes of d from a copy that is not in
@@ -280,14 +284,6 @@ func worse(a, b error) error {
 		return b
 	}
 	return a
-}
-
-// plan returns the first plan of d.
-func (s *Streamer) plan(ctx context.Context, d digest.Digest) (index.Plan, error) {
-	for p, err := range s.index.Plans(ctx, d) {
-		return p, err
-	}
-	return index.Plan{}, fmt.Errorf("streamer: plan of %s: %w", d, fs.ErrNotExist)
 }
 
 // read returns the bytes of a record, verified.

@@ -20,7 +20,7 @@ type suspects struct {
 func (s *suspects) has(ctx context.Context, x *index.Index, loc index.Location) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.locations == nil || time.Since(s.read) > placeLife {
+	if time.Since(s.read) > placeLife {
 		s.refresh(ctx, x)
 	}
 	return s.locations[loc]
@@ -41,9 +41,6 @@ func (s *suspects) refresh(ctx context.Context, x *index.Index) {
 func (s *suspects) add(loc index.Location) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.locations == nil {
-		s.locations = map[index.Location]bool{}
-	}
 	s.locations[loc] = true
 }
 
