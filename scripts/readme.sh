@@ -12,7 +12,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
-limit=120 # seconds, for all
+limit=300 # seconds, for all
 
 dir=$(mktemp -d)
 watch=
@@ -62,7 +62,7 @@ step() {
 		set -m # a group of its own, to be ended as one
 		eval "$2" >"$dir/$1.got" 2>&1 </dev/null
 		set +m
-		for _ in $(seq 300); do
+		for _ in $(seq 1200); do
 			if matches "$dir/$1.want" "$dir/$1.got"; then return; fi
 			sleep 0.1
 		done

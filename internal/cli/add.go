@@ -84,21 +84,20 @@ func (a *app) add(ctx context.Context, f *adding, args []string, adjust func(*in
 		return err
 	}
 	if f.dryRun {
-		return a.addAll(ctx, nil, ingest.Destination{}, o, f, inputs)
+		return a.addAll(ctx, ingest.Destination{}, o, f, inputs)
 	}
 	return a.withStores(ctx, c, func(s *node.Stores) error {
 		dst, err := s.Destination(level)
 		if err != nil {
 			return failed(err)
 		}
-		dst.Complete = sound(s)
-		return a.addAll(ctx, s, dst, o, f, inputs)
+		return a.addAll(ctx, dst, o, f, inputs)
 	})
 }
 
-func (a *app) addAll(ctx context.Context, s *node.Stores, dst ingest.Destination, o ingest.Options, f *adding, inputs []input) error {
+func (a *app) addAll(ctx context.Context, dst ingest.Destination, o ingest.Options, f *adding, inputs []input) error {
 	for _, in := range inputs {
-		if err := a.addOne(ctx, s, dst, o, f, in); err != nil {
+		if err := a.addOne(ctx, dst, o, f, in); err != nil {
 			return fmt.Errorf("add %s: %w", in.arg, err)
 		}
 	}
@@ -151,7 +150,7 @@ type added struct {
 	Stored     bool   `json:"stored"` // false if all was there already
 }
 
-func (a *app) addOne(ctx context.Context, s *node.Stores, dst ingest.Destination, o ingest.Options, f *adding, in input) error {
+func (a *app) addOne(ctx context.Context, dst ingest.Destination, o ingest.Options, f *adding, in input) error {
 	p := a.progress("added", f.quiet)
 	defer p.stop()
 	o.Trace.Scanned = func(_, bytes int64) { p.expect(bytes) }
@@ -162,7 +161,7 @@ func (a *app) addOne(ctx context.Context, s *node.Stores, dst ingest.Destination
 	if f.wrap {
 		o.Wrap = in.name
 	}
-	res, err := a.store(ctx, s, dst, o, in)
+	res, err := a.ingest(ctx, dst, &o, in)
 	p.stop()
 	if err != nil {
 		return err

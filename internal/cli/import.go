@@ -52,39 +52,23 @@ func (a *app) importCARs(ctx context.Context, f *adding, args []string) error {
 }
 
 func (a *app) importCAR(ctx context.Context, s *node.Stores, level index.Level, f *adding, arg string) error {
-	out := imported{Path: arg}
-	damaged := 1
-	var indexed ingest.Indexed
-	for try := 0; damaged > 0; try++ {
-		if try > 1 || try > 0 && arg == stdin {
-			return errRemoved()
-		}
-		packed, found, err := a.importOnce(ctx, s, level, f, arg)
-		if err == nil {
-			damaged, err = recheck(ctx, s, map[index.Location]bool{{Pack: packed.Digest}: true})
-		}
-		if err != nil {
-			return fmt.Errorf("import %s: %w", arg, err)
-		}
-		out.Pack, out.Size, out.Blocks, out.Unverified = packed.Digest.String(), packed.Size, found.Blocks, packed.Unverified
-		indexed = found
-	}
-	return a.printImported(f, out, indexed)
-}
-
-func (a *app) importOnce(ctx context.Context, s *node.Stores, level index.Level, f *adding, arg string) (packed pack.Imported, indexed ingest.Indexed, err error) {
 	in, err := a.open(ctx, arg)
 	if err != nil {
-		return packed, indexed, err
+		return fmt.Errorf("import %s: %w", arg, err)
 	}
 	defer in.Close()
 	dst, err := s.Destination(level)
 	if err != nil {
-		return packed, indexed, failed(err)
+		return failed(err)
 	}
 	p := a.progress("imported", f.quiet)
 	defer p.stop()
-	return ingest.ImportCAR(ctx, &counter{in, p}, dst.Packs, s.Shelf(s.Packs, level))
+	packed, indexed, err := ingest.ImportCAR(ctx, &counter{in, p}, dst.Packs, s.Shelf(s.Packs, level))
+	p.stop()
+	if err != nil {
+		return fmt.Errorf("import %s: %w", arg, err)
+	}
+	return a.printImported(f, imported{Pack: packed.Digest.String(), Path: arg, Size: packed.Size, Blocks: indexed.Blocks, Unverified: packed.Unverified}, indexed)
 }
 
 func (a *app) printImported(f *adding, out imported, indexed ingest.Indexed) error {
