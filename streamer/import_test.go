@@ -171,3 +171,52 @@ func TestLongPath(t *testing.T) {
 		compare(t, s, m, sel)
 	}
 }
+
+// TestInlineRoots asks for DAGs whose root is inside of its CID.
+func TestInlineRoots(t *testing.T) {
+	s := newShapes(3, 40)
+	leaf := s.files[0].c
+	for _, f := range s.files {
+		if f.c.Prefix().MhType != uint64(digest.Identity) {
+			leaf = f.c
+		}
+	}
+	m := memory{}
+	for _, b := range s.blocks {
+		d, _ := digest.FromCID(b.CID)
+		m[d] = b
+	}
+	inline := func(codec uint64, data []byte) cid.Cid {
+		d, err := digest.Sum(digest.Identity, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.CID(codec)
+	}
+	link := append([]byte{0xa1, 0x61, 'a', 0xd8, 0x2a, 0x58, byte(leaf.ByteLen() + 1), 0}, leaf.Bytes()...)
+	open := imported(t, archived(s.blocks), nil)
+	for _, root := range []cid.Cid{inline(cid.DagCBOR, link), inline(cid.Raw, []byte("raw")), inline(cid.DagProtobuf, nil)} {
+		for _, path := range [][]string{nil, {"a"}, {"a", "b"}} {
+			for _, scope := range []block.Scope{block.ScopeAll, block.ScopeEntity, block.ScopeBlock} {
+				compare(t, open, m, block.Selection{Root: root, Path: path, Scope: scope, Encoding: block.EncodingCAR})
+			}
+		}
+	}
+	body, err := open.Open(t.Context(), whole(inline(cid.DagCBOR, link)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got bytes.Buffer
+	if _, err := body.Send(t.Context(), &got); err != nil || !bytes.Contains(got.Bytes(), m[mustDigest(t, leaf)].Data) {
+		t.Errorf("the DAG below an inline root was not sent: %d bytes, %v", got.Len(), err)
+	}
+}
+
+func mustDigest(t *testing.T, c cid.Cid) digest.Digest {
+	t.Helper()
+	d, err := digest.FromCID(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}

@@ -140,5 +140,3 @@ func (s *Streamer) trusted(ctx context.Context, loc index.Location, key, version
 	}
 	return s.o.Verify == VerifyNever || s.verified.covers(key, version, off, n)
 }
-
-var _ block.Ranger = (*rawBody)(nil)

@@ -275,5 +275,3 @@ func (s *Streamer) entryCopy(ctx context.Context, e index.Entry, failed error) (
 	}
 	return block.Block{CID: c, Data: data}, err
 }
-
-var _ block.Body = (*planBody)(nil)

@@ -170,7 +170,9 @@ func (s source) Blocks(ctx context.Context, d digest.Digest) iter.Seq2[block.Blo
 				yield(block.Block{}, err)
 				return
 			}
-			s.planned(ctx, p, yield)
+			if _, all := p.Repeated(); all || !p.Borrows() { // else entries stand for blocks that are not among them
+				s.planned(ctx, p, yield)
+			}
 			return
 		}
 	}
