@@ -35,11 +35,11 @@ func (s *Streamer) openBlock(ctx context.Context, src source, d digest.Digest) (
 			failed = worse(failed, err)
 			continue
 		}
-		f := &found{Record: rec}
+		f := &found{Record: rec, read: time.Now()}
 		if f.key, err = s.key(rec.Location); err != nil {
 			return nil, err
 		}
-		f.seen.Store(time.Now().UnixNano())
+		f.seen.Store(f.read.UnixNano())
 		s.places.Set(d, f)
 		return &rawBody{s: s, rec: rec, key: f.key}, nil
 	}
@@ -61,6 +61,7 @@ func (s *Streamer) openBlock(ctx context.Context, src source, d digest.Digest) (
 type found struct {
 	index.Record
 	key  string       // of its location
+	read time.Time    // when the index said so
 	seen atomic.Int64 // when its object was last seen there, in unix nanoseconds
 }
 
@@ -69,14 +70,17 @@ type found struct {
 const seenLife = time.Second
 
 func (s *Streamer) stillThere(ctx context.Context, f *found) bool {
-	now := time.Now().UnixNano()
-	if now-f.seen.Load() < int64(seenLife) {
+	now := time.Now()
+	if now.Sub(f.read) > placeLife {
+		return false
+	}
+	if now.UnixNano()-f.seen.Load() < int64(seenLife) {
 		return true
 	}
 	if s.stat(ctx, f.Location) != nil {
 		return false
 	}
-	f.seen.Store(now)
+	f.seen.Store(now.UnixNano())
 	return true
 }
 

@@ -120,10 +120,7 @@ func New(idx *index.Index, packs Store, o *Options) *Streamer {
 		MaximumWeight: uint64(s.o.CacheBytes),
 		Weigher:       func(_ digest.Digest, b block.Block) uint32 { return uint32(len(b.Data)) + 128 },
 	})
-	s.places = otter.Must(&otter.Options[digest.Digest, *found]{
-		MaximumSize:      maxPlaces,
-		ExpiryCalculator: otter.ExpiryWriting[digest.Digest, *found](placeLife),
-	})
+	s.places = otter.Must(&otter.Options[digest.Digest, *found]{MaximumSize: maxPlaces})
 	return s
 }
 
