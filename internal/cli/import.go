@@ -68,10 +68,10 @@ func (a *app) importCAR(ctx context.Context, s *node.Stores, level index.Level, 
 	if err != nil {
 		return fmt.Errorf("import %s: %w", arg, err)
 	}
-	return a.printImported(f, imported{Pack: packed.Digest.String(), Path: arg, Size: packed.Size, Blocks: indexed.Blocks, Unverified: packed.Unverified}, indexed)
+	return a.printImported(f, level, imported{Pack: packed.Digest.String(), Path: arg, Size: packed.Size, Blocks: indexed.Blocks, Unverified: packed.Unverified}, indexed)
 }
 
-func (a *app) printImported(f *adding, out imported, indexed ingest.Indexed) error {
+func (a *app) printImported(f *adding, level index.Level, out imported, indexed ingest.Indexed) error {
 	out.Roots = []importedRoot{} // in JSON an empty list, not null
 	for _, r := range indexed.Roots {
 		root := importedRoot{CID: r.CID.String(), Complete: r.Complete}
@@ -93,11 +93,22 @@ func (a *app) printImported(f *adding, out imported, indexed ingest.Indexed) err
 			_, err = fmt.Fprintln(a.Out, "root", r.CID)
 		}
 		if !r.Complete {
-			a.notef("%s: %s; its blocks are indexed", r.CID, r.Reason)
+			a.notef("%s: %s; %s", r.CID, r.Reason, consequence(level))
 		}
 	}
 	a.notef("%s", count(out.Blocks, "block"))
 	return err
+}
+
+// consequence says what is left of a DAG that is not recorded as a whole.
+func consequence(level index.Level) string {
+	switch level {
+	case index.LevelMultiple:
+		return "nothing of it can be found: import it with --index-writer all"
+	case index.LevelNone:
+		return "nothing of it is indexed"
+	}
+	return "its blocks are indexed"
 }
 
 // counter tells progress what was read.
@@ -150,7 +161,7 @@ func (a *app) addIndex(ctx context.Context, f *adding, args []string) error {
 		if err != nil {
 			return err
 		}
-		return a.printImported(f, imported{Pack: ds[0].String(), Path: args[1], Blocks: indexed.Blocks}, indexed)
+		return a.printImported(f, level, imported{Pack: ds[0].String(), Path: args[1], Blocks: indexed.Blocks}, indexed)
 	})
 }
 
