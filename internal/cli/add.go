@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -29,7 +30,7 @@ func (f *adding) flags(cmd *cobra.Command) {
 	fs.StringVar(&f.packSize, "pack-size", "", "bytes at which a pack is ended (default: add.pack_size of the configuration)")
 	fs.StringVar(&f.index, "index-writer", "", "records to write: all, single-level, multiple-level or none (default: add.index of the configuration)")
 	fs.BoolVar(&f.hidden, "hidden", false, "include files whose name begins with a dot")
-	fs.BoolVarP(&f.wrap, "wrap", "w", false, "put each argument into a directory of its own, so that its name is kept")
+	fs.BoolVarP(&f.wrap, "wrap", "w", false, "put the arguments into one directory, so that their names are kept")
 	fs.BoolVarP(&f.follow, "dereference-args", "L", false, "follow symbolic links that are named themselves; those inside of directories stay links")
 	fs.BoolVarP(&f.dryRun, "dry-run", "n", false, "only compute the CID; write nothing")
 	fs.BoolVar(&f.dedup, "dedup", false, "point at blocks that are stored already instead of storing them together again")
@@ -96,12 +97,33 @@ func (a *app) add(ctx context.Context, f *adding, args []string, adjust func(*in
 }
 
 func (a *app) addAll(ctx context.Context, dst ingest.Destination, o ingest.Options, f *adding, inputs []input) error {
+	if f.wrap && len(inputs) > 1 {
+		return a.addTogether(ctx, dst, o, f, inputs)
+	}
 	for _, in := range inputs {
 		if err := a.addOne(ctx, dst, o, f, in); err != nil {
 			return fmt.Errorf("add %s: %w", in.arg, err)
 		}
 	}
 	return nil
+}
+
+// addTogether adds all arguments as the entries of one directory.
+func (a *app) addTogether(ctx context.Context, dst ingest.Destination, o ingest.Options, f *adding, inputs []input) error {
+	dir, err := newTogether(inputs)
+	defer dir.Close()
+	if err != nil {
+		return err
+	}
+	args := make([]string, len(inputs))
+	for i, in := range inputs {
+		if args[i] = in.arg; strings.HasPrefix(in.name, ".") && !f.hidden {
+			return usagef("%s is hidden; add --hidden to wrap it with others", in.arg)
+		}
+	}
+	return a.addWatched(&o, f, strings.Join(args, " "), func() (ingest.Result, error) {
+		return ingest.Add(ctx, dir, ".", dst, &o)
+	})
 }
 
 // overrides are the flags that stand for keys of the configuration.
@@ -151,6 +173,14 @@ type added struct {
 }
 
 func (a *app) addOne(ctx context.Context, dst ingest.Destination, o ingest.Options, f *adding, in input) error {
+	if f.wrap {
+		o.Wrap = in.name
+	}
+	return a.addWatched(&o, f, in.arg, func() (ingest.Result, error) { return a.ingest(ctx, dst, &o, in) })
+}
+
+// addWatched shows how far add is, which takes o, and prints what came of it.
+func (a *app) addWatched(o *ingest.Options, f *adding, arg string, add func() (ingest.Result, error)) error {
 	p := a.progress("added", f.quiet)
 	defer p.stop()
 	o.Trace.Scanned = func(_, bytes int64) { p.expect(bytes) }
@@ -158,15 +188,12 @@ func (a *app) addOne(ctx context.Context, dst ingest.Destination, o ingest.Optio
 	if a.verbose {
 		o.Trace.Added = func(e ingest.Entry) { a.notef("%s %q", e.CID, e.Path) }
 	}
-	if f.wrap {
-		o.Wrap = in.name
-	}
-	res, err := a.ingest(ctx, dst, &o, in)
+	res, err := add()
 	p.stop()
 	if err != nil {
 		return err
 	}
-	return a.printAdded(f, in.arg, res)
+	return a.printAdded(f, arg, res)
 }
 
 func (a *app) printAdded(f *adding, arg string, res ingest.Result) error {
