@@ -12,6 +12,7 @@ import (
 	"github.com/hashstream/hashstream/ingest"
 	"github.com/hashstream/hashstream/internal/config"
 	"github.com/hashstream/hashstream/internal/node"
+	"github.com/hashstream/hashstream/internal/progress"
 	"github.com/hashstream/hashstream/unixfs"
 )
 
@@ -182,14 +183,14 @@ func (a *app) addOne(ctx context.Context, dst ingest.Destination, o ingest.Optio
 // addWatched shows how far add is, which takes o, and prints what came of it.
 func (a *app) addWatched(o *ingest.Options, f *adding, arg string, add func() (ingest.Result, error)) error {
 	p := a.progress("added", f.quiet)
-	defer p.stop()
-	o.Trace.Scanned = func(_, bytes int64) { p.expect(bytes) }
-	o.Trace.Read = func(_ string, n int64) { p.add(n) }
+	defer p.Stop()
+	o.Trace.Scanned = func(_, bytes int64) { p.Expect(bytes) }
+	o.Trace.Read = func(_ string, n int64) { p.Add(n) }
 	if a.verbose {
 		o.Trace.Added = func(e ingest.Entry) { a.notef("%s %q", e.CID, e.Path) }
 	}
 	res, err := add()
-	p.stop()
+	p.Stop()
 	if err != nil {
 		return err
 	}
@@ -208,11 +209,11 @@ func (a *app) printAdded(f *adding, arg string, res ingest.Result) error {
 	_, err = fmt.Fprintln(a.Out, res.Root, arg)
 	switch {
 	case f.dryRun:
-		a.notef("%s in %s; nothing was stored", size(res.Size), count(res.Blocks, "block"))
+		a.notef("%s in %s; nothing was stored", progress.Size(res.Size), count(res.Blocks, "block"))
 	case !res.Stored:
-		a.notef("%s was there already; nothing was stored", size(res.Size))
+		a.notef("%s was there already; nothing was stored", progress.Size(res.Size))
 	default:
-		a.notef("%s in %s, %d repeated; %s in %s", size(res.Size), count(res.Blocks, "block"), res.Duplicates, size(res.PackBytes), count(int64(res.Packs), "pack"))
+		a.notef("%s in %s, %d repeated; %s in %s", progress.Size(res.Size), count(res.Blocks, "block"), res.Duplicates, progress.Size(res.PackBytes), count(int64(res.Packs), "pack"))
 	}
 	return err
 }

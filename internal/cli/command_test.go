@@ -181,14 +181,14 @@ func TestProgress(t *testing.T) {
 		var out bytes.Buffer
 		a := &app{Streams: Streams{Err: &out}}
 		p := a.progress("added", false)
-		p.expect(4 << 20)
+		p.Expect(4 << 20)
 		for range 5 {
 			time.Sleep(6 * time.Second)
-			p.add(1 << 20) // the fifth time more than there is
+			p.Add(1 << 20) // the fifth time more than there is
 		}
-		p.stop()
-		p.stop()
-		p.add(1)
+		p.Stop()
+		p.Stop()
+		p.Add(1)
 		want := "added 2.0 MiB of 4.0 MiB (50 %), 170.7 KiB/s\nadded 4.0 MiB of 4.0 MiB (100 %), 170.7 KiB/s\n"
 		if diff := cmp.Diff(want, out.String()); diff != "" {
 			t.Error(diff)
@@ -196,10 +196,10 @@ func TestProgress(t *testing.T) {
 		out.Reset()
 		q := a.progress("added", true)
 		time.Sleep(time.Hour)
-		q.add(1)
+		q.Add(1)
 		unknown := a.progress("read", false)
 		time.Sleep(10 * time.Second)
-		unknown.add(1024)
+		unknown.Add(1024)
 		if got := out.String(); got != "read 1.0 KiB, 102 B/s\n" {
 			t.Errorf("printed %q", got)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/hashstream/hashstream/block"
 	"github.com/hashstream/hashstream/fetch"
 	"github.com/hashstream/hashstream/internal/node"
+	"github.com/hashstream/hashstream/internal/progress"
 )
 
 func (a *app) getCommand() *cobra.Command {
@@ -62,7 +63,7 @@ func (a *app) get(ctx context.Context, gateways []string, sel block.Selection, o
 		return err
 	}
 	p := a.outputProgress("fetched", out)
-	defer p.stop()
+	defer p.Stop()
 	client, err := fetch.New(gateways, &fetch.Options{UserAgent: "hashstream/" + version(), Proxy: http.ProxyFromEnvironment, Trace: a.fetchTrace(p)})
 	if err != nil {
 		return usage(err)
@@ -71,8 +72,8 @@ func (a *app) get(ctx context.Context, gateways []string, sel block.Selection, o
 	return a.write(ctx, remote{client, p}, sel, out, p)
 }
 
-func (a *app) fetchTrace(p *progress) *fetch.Trace {
-	t := &fetch.Trace{Bytes: func(n int) { p.add(int64(n)) }}
+func (a *app) fetchTrace(p *progress.Bar) *fetch.Trace {
+	t := &fetch.Trace{Bytes: func(n int) { p.Add(int64(n)) }}
 	if a.verbose {
 		t.Request = func(_, url string) { a.notef("request %s", url) }
 	}
@@ -156,7 +157,7 @@ func (a *app) dump(ctx context.Context, sel block.Selection, out output) error {
 	}
 	return a.withHome(ctx, func(s *node.Stores) error {
 		p := a.outputProgress("read", out)
-		defer p.stop()
+		defer p.Stop()
 		err := a.write(ctx, local{s.Streamer, p}, sel, out, p)
 		if exitCode(err) == exitNotFound {
 			err = hint(err, "this home does not have it; 'hashstream get --gateway URL' fetches it from elsewhere")

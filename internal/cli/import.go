@@ -13,6 +13,7 @@ import (
 	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/ingest"
 	"github.com/hashstream/hashstream/internal/node"
+	"github.com/hashstream/hashstream/internal/progress"
 	"github.com/hashstream/hashstream/pack"
 )
 
@@ -62,9 +63,9 @@ func (a *app) importCAR(ctx context.Context, s *node.Stores, level index.Level, 
 		return failed(err)
 	}
 	p := a.progress("imported", f.quiet)
-	defer p.stop()
+	defer p.Stop()
 	packed, indexed, err := ingest.ImportCAR(ctx, &counter{in, p}, dst.Packs, s.Shelf(s.Packs, level))
-	p.stop()
+	p.Stop()
 	if err != nil {
 		return fmt.Errorf("import %s: %w", arg, err)
 	}
@@ -114,12 +115,12 @@ func consequence(level index.Level) string {
 // counter tells progress what was read.
 type counter struct {
 	r io.Reader
-	p *progress
+	p *progress.Bar
 }
 
 func (c *counter) Read(b []byte) (int, error) {
 	n, err := c.r.Read(b)
-	c.p.add(int64(n))
+	c.p.Add(int64(n))
 	return n, err
 }
 

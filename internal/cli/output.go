@@ -17,6 +17,7 @@ import (
 	"github.com/hashstream/hashstream/dag"
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/fetch"
+	"github.com/hashstream/hashstream/internal/progress"
 	"github.com/hashstream/hashstream/internal/unpack"
 	"github.com/hashstream/hashstream/streamer"
 )
@@ -64,15 +65,15 @@ func (a *app) checkOutput(out output) error {
 	if out.name == stdout && out.json {
 		return usagef("--json needs an output other than standard output")
 	}
-	if out.implied && out.format != "file" && isTerminal(a.Out) {
+	if out.implied && out.format != "file" && progress.IsTerminal(a.Out) {
 		return hint(usagef("bytes of format %s would garble the terminal", out.format), "name a FILE, or write to a pipe; --output - insists")
 	}
 	return nil
 }
 
 // outputProgress shows progress where it does not disturb the output.
-func (a *app) outputProgress(what string, out output) *progress {
-	return a.progress(what, out.quiet || out.name == stdout && isTerminal(a.Out))
+func (a *app) outputProgress(what string, out output) *progress.Bar {
+	return a.progress(what, out.quiet || out.name == stdout && progress.IsTerminal(a.Out))
 }
 
 // content is where a command gets blocks from.
@@ -83,7 +84,7 @@ type content interface {
 
 type remote struct {
 	client *fetch.Client
-	p      *progress
+	p      *progress.Bar
 }
 
 func (r remote) open(ctx context.Context, sel block.Selection) (block.Source, func() error, error) {
@@ -92,14 +93,14 @@ func (r remote) open(ctx context.Context, sel block.Selection) (block.Source, fu
 		return nil, nil, err
 	}
 	if n, ok := s.Size(); ok {
-		r.p.expect(n)
+		r.p.Expect(n)
 	}
 	return s, s.Close, nil
 }
 
 type local struct {
 	*streamer.Streamer
-	p *progress
+	p *progress.Bar
 }
 
 func (l local) open(_ context.Context, sel block.Selection) (block.Source, func() error, error) {
@@ -113,13 +114,13 @@ func (l local) open(_ context.Context, sel block.Selection) (block.Source, func(
 // counting tells progress of the blocks that pass.
 type counting struct {
 	block.Source
-	p *progress
+	p *progress.Bar
 }
 
 func (c counting) Blocks(ctx context.Context, d digest.Digest) iter.Seq2[block.Block, error] {
 	return func(yield func(block.Block, error) bool) {
 		for b, err := range c.Source.Blocks(ctx, d) {
-			c.p.add(int64(len(b.Data)))
+			c.p.Add(int64(len(b.Data)))
 			if !yield(b, err) {
 				return
 			}
@@ -139,12 +140,12 @@ type written struct {
 }
 
 // write writes what sel selects of c, and tells what it wrote.
-func (a *app) write(ctx context.Context, c content, sel block.Selection, out output, p *progress) error {
+func (a *app) write(ctx context.Context, c content, sel block.Selection, out output, p *progress.Bar) error {
 	w := written{CID: sel.Root.String(), Output: out.name, Format: out.format}
 	if err := a.fill(ctx, c, sel, out, p, &w); err != nil {
 		return err
 	}
-	p.stop()
+	p.Stop()
 	switch {
 	case out.json:
 		return a.printJSON(w)
@@ -154,7 +155,7 @@ func (a *app) write(ctx context.Context, c content, sel block.Selection, out out
 	return nil
 }
 
-func (a *app) fill(ctx context.Context, c content, sel block.Selection, out output, p *progress, w *written) error {
+func (a *app) fill(ctx context.Context, c content, sel block.Selection, out output, p *progress.Bar, w *written) error {
 	sel.Dups = out.format == "file" // as a traversal that writes files demands blocks
 	if l, ok := c.(local); ok && out.format == "car" {
 		return a.writePlanned(ctx, l.Streamer, sel, out, p, w)
@@ -181,19 +182,19 @@ func (a *app) fill(ctx context.Context, c content, sel block.Selection, out outp
 
 func (w written) String() string {
 	if w.Dirs > 0 {
-		return fmt.Sprintf("%s, %s,", count(w.Files, "file"), size(w.Bytes))
+		return fmt.Sprintf("%s, %s,", count(w.Files, "file"), progress.Size(w.Bytes))
 	}
-	return size(w.Bytes)
+	return progress.Size(w.Bytes)
 }
 
 // writePlanned writes a CAR as the gateway sends it.
-func (a *app) writePlanned(ctx context.Context, o block.Opener, sel block.Selection, out output, p *progress, w *written) error {
+func (a *app) writePlanned(ctx context.Context, o block.Opener, sel block.Selection, out output, p *progress.Bar, w *written) error {
 	body, err := o.Open(ctx, sel)
 	if err != nil {
 		return err
 	}
 	if n, ok := body.Size(); ok {
-		p.expect(n)
+		p.Expect(n)
 	}
 	return a.writeStream(out, w, func(to io.Writer) error {
 		_, err := body.Send(ctx, &ticking{to, p})
@@ -204,12 +205,12 @@ func (a *app) writePlanned(ctx context.Context, o block.Opener, sel block.Select
 // ticking tells progress of what is written.
 type ticking struct {
 	io.Writer
-	p *progress
+	p *progress.Bar
 }
 
 func (t *ticking) Write(b []byte) (int, error) {
 	n, err := t.Writer.Write(b)
-	t.p.add(int64(n))
+	t.p.Add(int64(n))
 	return n, err
 }
 
@@ -294,4 +295,20 @@ func inDir(path string, f func(dir *os.Root, name string) error) error {
 	}
 	defer dir.Close()
 	return f(dir, filepath.Base(path))
+}
+
+// progress starts showing what is done. quiet shows nothing.
+func (a *app) progress(what string, quiet bool) *progress.Bar {
+	if quiet {
+		return progress.Start(what, io.Discard)
+	}
+	return progress.Start(what, a.Err)
+}
+
+// count writes a number of things for people.
+func count(n int64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/hashstream/hashstream/ingest"
 	"github.com/hashstream/hashstream/internal/backends"
 	"github.com/hashstream/hashstream/internal/node"
+	"github.com/hashstream/hashstream/internal/progress"
 	"github.com/hashstream/hashstream/pack"
 )
 
@@ -95,7 +96,7 @@ func (a *app) extract(ctx context.Context, s *node.Stores, sel block.Selection, 
 		return usage(err)
 	}
 	p := a.outputProgress("read", out)
-	defer p.stop()
+	defer p.Stop()
 	obj, err := s.Packs.Get(ctx, pack.Key(d), 0, -1)
 	if errors.Is(err, fs.ErrNotExist) || len(sel.Path) > 0 {
 		return a.write(ctx, local{s.Streamer, p}, sel, out, p)
@@ -104,12 +105,12 @@ func (a *app) extract(ctx context.Context, s *node.Stores, sel block.Selection, 
 		return err
 	}
 	defer obj.Close()
-	p.expect(obj.Info().Size)
+	p.Expect(obj.Info().Size)
 	var w written
 	err = a.writeStream(out, &w, func(to io.Writer) error { return copyVerified(to, &counter{contextReader{ctx, obj}, p}, d) })
 	if err == nil && !out.quiet && out.name != stdout {
-		p.stop()
-		a.notef("wrote the pack, %s, to %q", size(w.Bytes), out.name)
+		p.Stop()
+		a.notef("wrote the pack, %s, to %q", progress.Size(w.Bytes), out.name)
 	}
 	return err
 }
@@ -233,8 +234,8 @@ func (a *app) verify(ctx context.Context, s *node.Stores, packs []digest.Digest,
 		return err
 	}
 	p := a.progress("verified", quiet)
-	defer p.stop()
-	p.expect(total)
+	defer p.Stop()
+	p.Expect(total)
 	var faults int64
 	for _, info := range infos {
 		n, err := a.verifyOne(ctx, s, info.Digest, asJSON)
@@ -242,13 +243,13 @@ func (a *app) verify(ctx context.Context, s *node.Stores, packs []digest.Digest,
 		if err != nil {
 			return err
 		}
-		p.add(info.Size)
+		p.Add(info.Size)
 	}
-	p.stop()
+	p.Stop()
 	if asJSON {
 		err = a.printJSON(map[string]int64{"packs": int64(len(infos)), "bytes": total, "faults": faults})
 	} else {
-		_, err = fmt.Fprintf(a.Out, "%s, %s, %s\n", count(int64(len(infos)), "pack"), size(total), count(faults, "fault"))
+		_, err = fmt.Fprintf(a.Out, "%s, %s, %s\n", count(int64(len(infos)), "pack"), progress.Size(total), count(faults, "fault"))
 	}
 	if err == nil && faults > 0 {
 		err = hint(fmt.Errorf("%s: %w", count(faults, "fault"), digest.ErrMismatch), "bad blocks are in quarantine; add the content again, or put a good copy in the pack's place and verify it")
@@ -350,7 +351,7 @@ func (a *app) clearing(cmd *cobra.Command, what string, f func(ctx context.Conte
 
 // confirm asks on a terminal. Elsewhere the answer is no.
 func (a *app) confirm(ctx context.Context, question string) bool {
-	if !isTerminal(a.In) {
+	if !progress.IsTerminal(a.In) {
 		return false
 	}
 	fmt.Fprint(a.Err, question, " [y/N] ")

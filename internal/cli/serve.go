@@ -14,6 +14,7 @@ import (
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/internal/control"
 	"github.com/hashstream/hashstream/internal/node"
+	"github.com/hashstream/hashstream/internal/progress"
 	"github.com/hashstream/hashstream/scrub"
 )
 
@@ -163,7 +164,7 @@ func (a *app) printScrub(data []byte, asJSON bool) error {
 	if asJSON {
 		err = a.printJSON(r)
 	} else {
-		_, err = fmt.Fprintf(a.Out, "%d packs, %s, %d faults, %d blocks released\n", r.Packs, size(r.Bytes), r.Faults, r.Released)
+		_, err = fmt.Fprintf(a.Out, "%d packs, %s, %d faults, %d blocks released\n", r.Packs, progress.Size(r.Bytes), r.Faults, r.Released)
 	}
 	if err == nil && r.Faults > 0 {
 		err = fmt.Errorf("%d faults: %w", r.Faults, digest.ErrMismatch)

@@ -1,4 +1,6 @@
-package cli
+// Package progress shows how far long work is: a bar on a terminal, elsewhere a
+// line every few seconds.
+package progress
 
 import (
 	"fmt"
@@ -11,9 +13,8 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 )
 
-// progress shows how far long work is: a bar on a terminal, elsewhere a line
-// every few seconds. It is safe for concurrent use.
-type progress struct {
+// Bar is the progress of one piece of work. It is safe for concurrent use.
+type Bar struct {
 	mu    sync.Mutex
 	what  string
 	out   io.Writer
@@ -27,13 +28,10 @@ type progress struct {
 
 const lineInterval = 10 * time.Second
 
-// progress starts showing what is done. quiet shows nothing.
-func (a *app) progress(what string, quiet bool) *progress {
-	p := &progress{what: what, out: a.Err, begun: time.Now(), last: time.Now()}
-	if quiet {
-		p.out = io.Discard
-	}
-	if isTerminal(p.out) {
+// Start starts showing on out what is done, in bytes.
+func Start(what string, out io.Writer) *Bar {
+	p := &Bar{what: what, out: out, begun: time.Now(), last: time.Now()}
+	if IsTerminal(p.out) {
 		p.bars = mpb.New(mpb.WithOutput(p.out), mpb.WithWidth(40), mpb.WithAutoRefresh())
 		p.bar = p.bars.AddBar(0,
 			mpb.PrependDecorators(decor.Name(what+" "), decor.CountersKibiByte("% .1f / % .1f")),
@@ -42,8 +40,8 @@ func (a *app) progress(what string, quiet bool) *progress {
 	return p
 }
 
-// expect tells how much there is to do; 0 is unknown. What was done is forgotten.
-func (p *progress) expect(total int64) {
+// Expect tells how much there is to do; 0 is unknown. What was done is forgotten.
+func (p *Bar) Expect(total int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.done, p.total = 0, total
@@ -52,9 +50,9 @@ func (p *progress) expect(total int64) {
 	}
 }
 
-// add tells that n more bytes are done. Work that is repeated does not make it
+// Add tells that n more bytes are done. Work that is repeated does not make it
 // more than the total.
-func (p *progress) add(n int64) {
+func (p *Bar) Add(n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.done += n
@@ -69,16 +67,16 @@ func (p *progress) add(n int64) {
 		return
 	}
 	p.last = time.Now()
-	rate := size(int64(float64(p.done) / time.Since(p.begun).Seconds()))
+	rate := Size(int64(float64(p.done) / time.Since(p.begun).Seconds()))
 	if p.total > 0 {
-		fmt.Fprintf(p.out, "%s %s of %s (%d %%), %s/s\n", p.what, size(p.done), size(p.total), p.done*100/p.total, rate)
+		fmt.Fprintf(p.out, "%s %s of %s (%d %%), %s/s\n", p.what, Size(p.done), Size(p.total), p.done*100/p.total, rate)
 	} else {
-		fmt.Fprintf(p.out, "%s %s, %s/s\n", p.what, size(p.done), rate)
+		fmt.Fprintf(p.out, "%s %s, %s/s\n", p.what, Size(p.done), rate)
 	}
 }
 
-// stop removes the bar. It may be called again, and add after it does no harm.
-func (p *progress) stop() {
+// Stop removes the bar. It may be called again, and Add after it does no harm.
+func (p *Bar) Stop() {
 	p.mu.Lock()
 	bar := p.bar
 	p.bar, p.out = nil, io.Discard
@@ -89,9 +87,9 @@ func (p *progress) stop() {
 	}
 }
 
-// isTerminal reports whether stream is a character device other than the one that
+// IsTerminal reports whether stream is a character device other than the one that
 // swallows everything.
-func isTerminal(stream any) bool {
+func IsTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	if !ok {
 		return false
@@ -104,8 +102,8 @@ func isTerminal(stream any) bool {
 	return err != nil || !os.SameFile(info, null)
 }
 
-// size writes bytes for people.
-func size(n int64) string {
+// Size writes bytes for people.
+func Size(n int64) string {
 	if n < 1024 {
 		return fmt.Sprintf("%d B", n)
 	}
@@ -115,12 +113,4 @@ func size(n int64) string {
 		unit++
 	}
 	return fmt.Sprintf("%.1f %ciB", v, "KMGTP"[unit])
-}
-
-// count writes a number of things for people.
-func count(n int64, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
 }
