@@ -111,11 +111,11 @@ func (a *app) addAll(ctx context.Context, dst ingest.Destination, o ingest.Optio
 
 // addTogether adds all arguments as the entries of one directory.
 func (a *app) addTogether(ctx context.Context, dst ingest.Destination, o ingest.Options, f *adding, inputs []input) error {
-	dir, err := newTogether(inputs)
-	defer dir.Close()
+	dir, err := openTogether(inputs)
 	if err != nil {
 		return err
 	}
+	defer dir.Close()
 	args := make([]string, len(inputs))
 	for i, in := range inputs {
 		if args[i] = in.arg; strings.HasPrefix(in.name, ".") && !f.hidden {

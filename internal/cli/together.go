@@ -25,28 +25,37 @@ type member struct {
 
 var _ fs.ReadLinkFS = (*together)(nil)
 
-func newTogether(ins []input) (*together, error) {
+// openTogether opens the directories of the arguments. The caller closes them.
+func openTogether(ins []input) (*together, error) {
 	t := &together{members: map[string]member{}}
 	for _, in := range ins {
-		switch _, twice := t.members[in.name]; {
-		case in.path == "":
-			return t, usagef("standard input has no name among others; add it by itself")
-		case twice:
-			return t, usagef("two arguments are named %q; they cannot be wrapped together", in.name)
+		if err := t.open(in); err != nil {
+			t.Close()
+			return nil, err
 		}
-		dir, name := filepath.Split(in.path)
-		if in.dir {
-			dir, name = in.path, "."
-		}
-		root, err := os.OpenRoot(dir)
-		if err != nil {
-			return t, err
-		}
-		t.members[in.name] = member{root, name}
-		t.names = append(t.names, in.name)
 	}
 	slices.Sort(t.names)
 	return t, nil
+}
+
+func (t *together) open(in input) error {
+	switch _, twice := t.members[in.name]; {
+	case in.path == "":
+		return usagef("standard input has no name among others; add it by itself")
+	case twice:
+		return usagef("two arguments are named %q; they cannot be wrapped together", in.name)
+	}
+	dir, name := filepath.Split(in.path)
+	if in.dir {
+		dir, name = in.path, "."
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	t.members[in.name] = member{root, name}
+	t.names = append(t.names, in.name)
+	return nil
 }
 
 // Close closes the directories of the members.
