@@ -31,9 +31,9 @@ func TestGetFromBoxo(t *testing.T) {
 	home, none := t.TempDir(), t.TempDir()
 	dir, contents := site(t)
 	original := onDisk(t, dir)
-	for profile, flags := range profiles() {
+	for _, profile := range []string{"v1", "v0", "small packs"} {
 		t.Run(profile, func(t *testing.T) {
-			root := hashstream(t, home, append([]string{"add", "--quiet", dir}, flags...)...)
+			root := hashstream(t, home, append([]string{"add", "--quiet", dir}, profiles()[profile]...)...)
 			out := t.TempDir()
 			archive := filepath.Join(out, "site.car")
 			hashstream(t, home, "pack", "extract", root, archive)

