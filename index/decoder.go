@@ -1,10 +1,12 @@
 package index
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
 )
+
+// maxVarint is the longest number in bytes: 63 bits, so that none is shifted out.
+const maxVarint = 9
 
 // decoder takes values off the front of b. The first failure sticks; after it
 // everything reads as zero.
@@ -41,7 +43,7 @@ func (d *decoder) byte() byte {
 // int reads a canonical uvarint that fits an int64 with room to add.
 func (d *decoder) int() int64 {
 	var v uint64
-	for i := 0; i < len(d.b) && i < binary.MaxVarintLen64; i++ {
+	for i := 0; i < len(d.b) && i < maxVarint; i++ {
 		c := d.b[i]
 		v |= uint64(c&0x7f) << (7 * i)
 		if c >= 0x80 {
