@@ -33,29 +33,38 @@ func (b *planBody) Send(ctx context.Context, w io.Writer) (int64, error) {
 		return b.sendRuns(ctx, w, b.prepared(ctx)) // too little to do it side by side
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	ready := make(chan readyRun, 1)
+	ready := make(chan chan readyRun, 1) // in order; each gets one value
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	defer func() { // what was prepared and not sent
-		for r := range ready {
-			closePieces(r.pieces)
+		for next := range ready {
+			closePieces((<-next).pieces)
 		}
 	}()
 	defer cancel()
 	workers.Go(func() {
 		defer close(ready)
-		for pieces, err := range b.prepared(ctx) {
+		for r, err := range b.sel.runs(ctx, b.prefix) {
+			next := make(chan readyRun, 1)
+			if err != nil {
+				next <- readyRun{err: err}
+			} else {
+				workers.Go(func() {
+					pieces, err := b.s.prepare(ctx, r)
+					next <- readyRun{pieces, err}
+				})
+			}
 			select {
-			case ready <- readyRun{pieces, err}:
+			case ready <- next:
 			case <-ctx.Done():
-				closePieces(pieces)
+				closePieces((<-next).pieces)
 				return
 			}
 		}
 	})
 	return b.sendRuns(ctx, w, func(yield func([]piece, error) bool) {
-		for r := range ready {
-			if !yield(r.pieces, r.err) {
+		for next := range ready {
+			if r := <-next; !yield(r.pieces, r.err) {
 				return
 			}
 		}
