@@ -75,10 +75,11 @@ func parseFlags() options {
 	flag.StringVar(&o.out, "out", "", "write the report to this `file` (default ../docs/benchmarks.md, for a whole run only)")
 	flag.StringVar(&o.json, "json", "", "write every sample to this `file`")
 	flag.StringVar(&o.binary, "hashstream", "", "measure this `binary` instead of building ../cmd/hashstream")
-	flag.BoolVar(&o.copies, "copy", false, "copy the bodies of CARs to the client's memory, instead of having the kernel discard them")
+	discard := flag.Bool("discard", false, "have the kernel discard the bodies of CARs, instead of copying them to the client's memory")
 	flag.IntVar(&o.threads, "wrk-threads", 2, "threads of wrk; 2 is wrk's own default")
 	flag.DurationVar(&o.timeout, "timeout", time.Hour, "stop after this time")
 	flag.Parse()
+	o.copies = !*discard
 	if o.rounds <= 0 {
 		o.rounds = 5
 		if o.quick {
