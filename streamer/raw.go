@@ -142,5 +142,5 @@ func (s *Streamer) trusted(ctx context.Context, loc index.Location, key, version
 	if s.o.Verify == VerifyAlways || s.suspects.has(ctx, s.index, loc) {
 		return false
 	}
-	return s.o.Verify == VerifyNever || s.verified.covers(key, version, off, n)
+	return s.o.Verify == VerifyNever || s.verified.Covers(key, version, off, n)
 }

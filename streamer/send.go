@@ -202,7 +202,7 @@ func (s *Streamer) sendable(ctx context.Context, obj blob.Object, r *run) (bool,
 	if err != nil || !whole {
 		return false, err
 	}
-	s.verified.add(key, version, r.off, r.n)
+	s.verified.Add(key, version, r.off, r.n)
 	return true, nil
 }
 

@@ -40,6 +40,7 @@ import (
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/pack"
+	"github.com/hashstream/hashstream/streamer/spans"
 )
 
 // Verify says when bytes are hashed before they are sent.
@@ -85,7 +86,7 @@ type Streamer struct {
 	index    *index.Index
 	packs    Store
 	o        Options
-	verified *verified
+	verified *spans.Set
 	suspects suspects
 	hashing  chan struct{} // bounds the hashing at one time
 	buffers  buffers
@@ -102,7 +103,7 @@ const (
 
 // New returns a Streamer over idx and packs.
 func New(idx *index.Index, packs Store, o *Options) *Streamer {
-	s := &Streamer{index: idx, packs: packs, verified: newVerified(), hashing: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	s := &Streamer{index: idx, packs: packs, verified: spans.New(), hashing: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	s.suspects.locations = map[index.Location]bool{}
 	if o != nil {
 		s.o = *o
@@ -128,7 +129,7 @@ func New(idx *index.Index, packs Store, o *Options) *Streamer {
 // location where it found a bad block.
 func (s *Streamer) Distrust(loc index.Location) {
 	if key, err := s.key(loc); err == nil {
-		s.verified.forget(key)
+		s.verified.Forget(key)
 	}
 	s.suspects.forget()
 	s.cache.InvalidateAll()
@@ -307,7 +308,7 @@ func (s *Streamer) read(ctx context.Context, rec index.Record) ([]byte, error) {
 	if err := s.check(ctx, rec, data); err != nil {
 		return nil, s.distrust(ctx, rec.Digest, rec.Location, err)
 	}
-	s.verified.add(key, obj.Info().Version, rec.Offset, rec.Length)
+	s.verified.Add(key, obj.Info().Version, rec.Offset, rec.Length)
 	return data, nil
 }
 
