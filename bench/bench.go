@@ -19,8 +19,9 @@ const (
 	sysHashstream = "hashstream"
 	sysNginx      = "nginx"
 	sysBoxo       = "boxo"
-	sysBound      = "bound"   // what the machine can do at most, measured in this program
-	sysCeiling    = "ceiling" // what the client can take, from a server that does nothing but sendfile
+	sysBound      = "bound"    // what the machine can do at most, measured in this program
+	sysHandler    = "net/http" // a handler that does nothing but read a file and write it
+	sysCeiling    = "ceiling"  // what the client can take, from a server that does nothing but sendfile
 )
 
 const (

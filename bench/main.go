@@ -63,6 +63,7 @@ var childCommands = map[string]func(args []string) error{
 	"boxo-serve":     boxoServe,
 	"boxo-add":       boxoAdd,
 	"sendfile-serve": sendfileServe,
+	"handler-serve":  handlerServe,
 }
 
 func parseFlags() options {

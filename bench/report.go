@@ -83,13 +83,27 @@ const reportMethod = `
 * **Raw blocks**: wrk, 16 connections on %d threads, cycling through %d blocks of 256 KiB or %d of 4 KiB, after a warm-up.
 * **entity-bytes**: one connection, one request after another, 16 ranges around the middle in turn.
 * **HEAD**: the median of at most 300 requests on one connection, with Go's client, whose share is about that of nginx.
-* **add**: wall time of a process that adds the file to an empty store. boxo's importer writes to a flatfs, with sync, as Kubo
+* **add**: wall time of a process that adds the file to an empty store, each after as much memory was written and freed. boxo's importer writes to a flatfs, with sync, as Kubo
   does. The bound is all cores hashing every byte twice (leaf and pack) with crypto/sha256.
 * **Memory**: VmHWM and VmRSS of /proc/PID/status; boxo's count the CAR that it maps. A slow reader takes 64 KiB sixteen times a second for %s.
 * **Index**: %d records in pebblekv, in packs of 512 blocks, level single-level, random digests; the size is that of all files
-  after closing. One goroutine per core finds random records, each through the index to its location, while a writer adds 20
+  after closing. One goroutine per core finds the location of random blocks, 10,000 a second each, while a writer adds 20
   packs (10,240 records) a second, durably.
 * **CPU**: user and system time of the server with its workers, or of the whole process of an add, per GiB of payload.
+
+## What holds the rest
+
+On two cores the server shares the machine with its client, so CPU is the bound of every row. The figures are of this report.
+
+* **CAR beside nginx**: nine tenths of Hashstream's CPU is sendfile(2) itself, as nginx's is. What is left between the two is
+  the order in which client and server take turns; the ratio moves by a tenth between runs.
+* **First serve**: a GiB costs one hash (the bound has nothing else), one read to hash it, one sendfile, and the client's
+  copy. The first three are the row's CPU; with the client's they fill two cores at about 0.45 of the bound.
+* **Raw blocks of 4 KiB**: net/http itself is the bound: the notes give the rate of a handler that does nothing but pread and
+  write. A profile of Hashstream's time shows the one write(2) at a fifth, net/http's own work (reading the request, cloning
+  and writing the header, deadlines) at a third, pread and the headers that the specification wants at a sixth.
+* **add**: both hashes alone are the bound. Reading, and writing to memory, cost about as much system time again as one
+  hash; user time is hashing alone. boxo hashes once; three times its rate would be above the bound.
 
 ## Repeat
 
@@ -188,6 +202,10 @@ func (b *bench) writeNotes(w io.Writer) {
 	for _, r := range rows {
 		if v, ok := b.median(r.id, sysCeiling); ok {
 			notes = append(notes, fmt.Sprintf("Ceiling of the client, %s: %s %s.", r.work, number(v, true), r.unit))
+		}
+		if v, ok := b.median(r.id, sysHandler); ok {
+			cpu, _ := b.medianOf(r.id, sysHandler, func(s sample) float64 { return s.CPU })
+			notes = append(notes, fmt.Sprintf("A handler of net/http that only reads and writes, %s: %s %s, %.3g CPU seconds per GiB.", r.work, number(v, true), r.unit, cpu))
 		}
 	}
 	if len(notes) > 0 {

@@ -48,7 +48,7 @@ func rawBlocks(leaf int64, n int, row string) func(context.Context, *bench) erro
 		if err != nil {
 			return err
 		}
-		return b.inTurn(ctx, []string{sysHashstream, sysNginx, sysBoxo}, func(round int, system string) error {
+		return b.inTurn(ctx, []string{sysHashstream, sysNginx, sysBoxo, sysHandler}, func(round int, system string) error {
 			return b.withServer(ctx, system, d, dir, func(s *server) error {
 				if round == 0 {
 					if err := checkBlock(ctx, s, paths[len(paths)/2], leaf); err != nil {
