@@ -95,15 +95,19 @@ const reportMethod = `
 
 On two cores the server shares the machine with its client, so CPU is the bound of every row. The figures are of this report.
 
-* **CAR beside nginx**: nine tenths of Hashstream's CPU is sendfile(2) itself, as nginx's is. What is left between the two is
-  the order in which client and server take turns; the ratio moves by a tenth between runs.
+* **CAR beside nginx**: nine tenths of Hashstream's CPU is sendfile(2) itself, by its profile, and a GiB takes no more CPU than
+  nginx spends. What is left between the two is how client and server take turns. The ceilings in the notes are of a Go program that only calls
+  sendfile, at once for the whole file; Hashstream is above them.
 * **First serve**: a GiB costs one hash (the bound has nothing else), one read to hash it, one sendfile, and the client's
-  copy. The first three are the row's CPU; with the client's they fill two cores at about 0.45 of the bound.
-* **Raw blocks of 4 KiB**: net/http itself is the bound: the notes give the rate of a handler that does nothing but pread and
+  copy. The first three are the row's CPU; with the client's they take more than two thirds of both cores' time.
+* **Raw blocks**: net/http itself is the bound: the notes give the rate of a handler that does nothing but pread and
   write. A profile of Hashstream's time shows the one write(2) at a fifth, net/http's own work (reading the request, cloning
   and writing the header, deadlines) at a third, pread and the headers that the specification wants at a sixth.
-* **add**: both hashes alone are the bound. Reading, and writing to memory, cost about as much system time again as one
-  hash; user time is hashing alone. boxo hashes once; three times its rate would be above the bound.
+* **add**: user time is hashing alone, twice, as in the bound. The rest of the row's CPU is system time: reading the file, and
+  taking and filling memory for the store, which costs a virtual machine more than hashing does. boxo hashes once; three
+  times its rate would be above the bound.
+* **find**: the run prints the median, a fifth of the row. The slowest hundredth waits for the writer and for the compaction of what it wrote,
+  which share the two cores.
 
 ## Repeat
 
