@@ -48,9 +48,8 @@ func addFile(ctx context.Context, b *bench) error {
 	})
 }
 
-// warmMemory makes n bytes of free memory that was in use a moment ago. A virtual
-// machine gives memory that lies idle back to its host, and taking it again
-// costs more than an add does: whoever came first in a round would pay for it.
+// warmMemory writes and frees n bytes, so that every system finds memory in the same
+// state, whoever came before it in the round.
 func warmMemory(ctx context.Context, dir string, n int64) error {
 	file := filepath.Join(dir, "warm")
 	defer os.Remove(file)
