@@ -99,7 +99,7 @@ What is known of the rows that miss their target, and what is not. Figures are o
   Hashstream's CPU in sendfile(2). The ceilings in the notes are of a Go program that only calls sendfile; Hashstream is above
   them, nginx further above. Why nginx is faster at about the same CPU a GiB was not found.
 * **First serve**: a GiB costs one hash, which is all that the bound counts, and one read, one sendfile and the client's copy
-  besides. The row leaves CPU of the two cores unused, so this is not shown to be the limit.
+  besides. The server takes about six tenths of two cores; the client's share was not measured, so no limit is shown.
 * **Raw blocks of 4 KiB**: the notes give the rate of a net/http handler that only reads and writes. It is below half of nginx, so
   no handler of net/http reaches that target; what lies between the handler and Hashstream could still be saved.
 * **add**: twice hashing, which is all that the bound counts, is less than half of the row's CPU. The rest was not profiled in this run.
