@@ -16,6 +16,7 @@
 package pebblekv
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -155,14 +156,21 @@ func (s *Store) Get(ctx context.Context, key []byte) ([]byte, error) {
 	}
 	defer s.users.Done()
 	v, err := s.get(key)
-	if err == nil && v == nil {
-		err = fs.ErrNotExist
-	}
 	if err != nil {
 		return nil, fmt.Errorf("pebblekv: get %x: %w", key, err)
 	}
+	if v == nil {
+		return nil, absent(bytes.Clone(key))
+	}
 	return v, nil
 }
+
+// absent is the error of a Get of this key that finds nothing. It makes its
+// message only for somebody who reads it, for most are asked just to be sure.
+type absent []byte
+
+func (e absent) Error() string        { return fmt.Sprintf("pebblekv: get %x: %v", []byte(e), fs.ErrNotExist) }
+func (e absent) Is(target error) bool { return target == fs.ErrNotExist }
 
 // get returns a copy of the value, nil if there is none.
 func (s *Store) get(key []byte) ([]byte, error) {
@@ -204,7 +212,11 @@ func (s *Store) scan(ctx context.Context, r kv.Range, yield func(kv.Pair, error)
 		return err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
-	for ok := it.First(); ok; ok = it.Next() { // Close returns what ended it early
+	seek := it.First
+	if oneGroup(r) {
+		seek = func() bool { return it.SeekPrefixGE(r.From) }
+	}
+	for ok := seek(); ok; ok = it.Next() { // Close returns what ended it early
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

@@ -38,6 +38,7 @@ func tuned(lock *pebble.Lock, o *Options) *pebble.Options {
 	}
 	p := &pebble.Options{
 		Lock:                        lock,
+		Comparer:                    comparer(),
 		Logger:                      adapter{logger},
 		EventListener:               listener(logger),
 		CacheSize:                   cache,
