@@ -3,6 +3,7 @@ package index
 import (
 	"encoding/binary"
 	"fmt"
+	"sort"
 
 	"github.com/ipfs/go-cid"
 
@@ -54,6 +55,18 @@ func (e Entry) Head() int64 { return car.HeadSizeLen(len(e.cid), e.Size) }
 // Section is the size in bytes of the CAR section: frame and block.
 func (e Entry) Section() int64 { return e.Head() + e.Size }
 
+// Start is where the bytes that the location holds for the entry begin: its frame
+// if that is there, else the block.
+func (e *Entry) Start() int64 {
+	if e.Framed {
+		return e.Offset - e.Head()
+	}
+	return e.Offset
+}
+
+// End is where they end.
+func (e *Entry) End() int64 { return e.Offset + e.Size }
+
 // Segment is a part of a plan: up to [SegmentEntries] consecutive entries.
 type Segment struct {
 	Number    int64
@@ -61,10 +74,36 @@ type Segment struct {
 	Ancestors []int64 // entry numbers of the open ancestors of the first entry, root first
 	Sources   []ref
 	Entries   []Entry
+	gaps      []int // the entries whose section does not stand right after that of the entry before
 }
 
 // First is the number of the segment's first entry.
 func (s *Segment) First() int64 { return s.Number * SegmentEntries }
+
+// Stretch returns the end of the entries from entry i of this segment on whose
+// sections stand one after the other in one location: i itself if that entry has
+// no whole section of its own there.
+func (s *Segment) Stretch(i int) int {
+	if !s.Entries[i].whole() {
+		return i
+	}
+	if n := sort.SearchInts(s.gaps, i+1); n < len(s.gaps) {
+		return s.gaps[n]
+	}
+	return len(s.Entries)
+}
+
+// findGaps prepares [Segment.Stretch].
+func (s *Segment) findGaps() {
+	for i := 1; i < len(s.Entries); i++ {
+		if e, before := &s.Entries[i], &s.Entries[i-1]; !e.whole() || !before.whole() || e.Source != before.Source || e.Start() != before.End() {
+			s.gaps = append(s.gaps, i)
+		}
+	}
+}
+
+// whole reports whether the location holds the entry's whole CAR section.
+func (e *Entry) whole() bool { return e.Source >= 0 && e.First < 0 && e.Framed }
 
 const segmentVersion = 1
 
@@ -187,6 +226,7 @@ func decodeSegment(number int64, b []byte) (*Segment, error) {
 	if d.err != nil {
 		return nil, fmt.Errorf("index: plan segment %d: %w", number, d.err)
 	}
+	s.findGaps()
 	return s, nil
 }
 

@@ -38,8 +38,23 @@ func TestSegmentRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Entry{}), cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Entry{}), cmpopts.IgnoreUnexported(Segment{}), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestStretch(t *testing.T) {
+	s, err := decodeSegment(2, sampleSegment().encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []int
+	for i := range s.Entries {
+		got = append(got, s.Stretch(i))
+	}
+	// Two sections together; a duplicate, an inline block, and one without a frame.
+	if diff := cmp.Diff([]int{2, 2, 2, 3, 4}, got); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -52,6 +67,13 @@ func FuzzDecodeSegment(f *testing.F) {
 		}
 		if again := s.encode(); !bytes.Equal(again, b) {
 			t.Errorf("%x encodes as %x", b, again)
+		}
+		for i := range s.Entries {
+			for j := i + 1; j < s.Stretch(i); j++ {
+				if e, before := &s.Entries[j], &s.Entries[j-1]; e.Source != before.Source || e.Start() != before.End() {
+					t.Errorf("entry %d of %x does not stand after the one before", j, b)
+				}
+			}
 		}
 	})
 }

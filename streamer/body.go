@@ -13,6 +13,7 @@ import (
 	"github.com/hashstream/hashstream/dag"
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
+	"github.com/hashstream/hashstream/streamer/sections"
 )
 
 // variant names the one order in which bodies are written: depth-first, blocks
@@ -77,7 +78,7 @@ func (s *Streamer) openTerminus(ctx context.Context, src source, sel block.Selec
 	if err != nil {
 		return nil, err
 	}
-	size, exact, err := ps.size(ctx)
+	size, exact, err := ps.Size(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -87,12 +88,12 @@ func (s *Streamer) openTerminus(ctx context.Context, src source, sel block.Selec
 // planFor finds a plan that answers sel, which has no path, and whose first pack
 // is there, so that what was deleted is not promised. No such plan is
 // [fs.ErrNotExist].
-func (s *Streamer) planFor(ctx context.Context, d digest.Digest, sel block.Selection) (planSelection, error) {
+func (s *Streamer) planFor(ctx context.Context, d digest.Digest, sel block.Selection) (sections.Selection, error) {
 	for p, err := range s.index.Plans(ctx, d) {
 		if err != nil {
-			return planSelection{}, err
+			return sections.Selection{}, err
 		}
-		ps, ok, err := selected(ctx, p, sel)
+		ps, ok, err := sections.Select(ctx, p, sel)
 		if err == nil && ok {
 			err = s.present(ctx, ps)
 		}
@@ -101,37 +102,16 @@ func (s *Streamer) planFor(ctx context.Context, d digest.Digest, sel block.Selec
 		}
 		return ps, err
 	}
-	return planSelection{}, fmt.Errorf("streamer: plan of %s: %w", d, fs.ErrNotExist)
-}
-
-// selected returns the part of p that answers sel. It reports false for what is
-// found by walking: a directory's own blocks, what is asked for under another
-// codec than the plan's, and parts of graphs with folded repeats, whose entries
-// may stand for blocks elsewhere.
-func selected(ctx context.Context, p index.Plan, sel block.Selection) (planSelection, bool, error) {
-	ps, err := whole(ctx, p, sel)
-	if err != nil || ps.root.Type() != sel.Root.Type() {
-		return planSelection{}, false, err
-	}
-	_, complete := p.Repeated()
-	switch {
-	case !complete && (sel.Dups || sel.Bytes != nil || p.Borrows()):
-	case sel.Bytes != nil && p.File():
-		ps, err := ps.slice(ctx, *sel.Bytes)
-		return ps, true, err
-	case sel.Bytes == nil && (sel.Scope == block.ScopeAll || p.File()):
-		return ps, true, nil
-	}
-	return planSelection{}, false, nil
+	return sections.Selection{}, fmt.Errorf("streamer: plan of %s: %w", d, fs.ErrNotExist)
 }
 
 // present makes sure that the first pack of a selection is there.
-func (s *Streamer) present(ctx context.Context, ps planSelection) error {
-	for e, err := range ps.entries(ctx) {
+func (s *Streamer) present(ctx context.Context, ps sections.Selection) error {
+	for st, err := range ps.Stretches(ctx) {
 		if err != nil {
 			return err
 		}
-		return s.stat(ctx, e.location)
+		return s.stat(ctx, st.Location)
 	}
 	return nil
 }
@@ -173,4 +153,9 @@ func (s *Streamer) openWalk(ctx context.Context, src source, sel block.Selection
 		}
 	}
 	return &walkBody{src: src, sel: sel, prefix: prefix, limit: s.o.MaxRepeating}, nil
+}
+
+// appendSection appends the whole CAR section of a block.
+func appendSection(b []byte, c cid.Cid, data []byte) []byte {
+	return append(car.AppendHead(b, c, int64(len(data))), data...)
 }

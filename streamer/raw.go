@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashstream/hashstream/blob"
 	"github.com/hashstream/hashstream/block"
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
@@ -125,22 +126,23 @@ func (b *rawBody) sendVerified(ctx context.Context, w io.Writer, off, n int64) (
 		return 0, false, nil // the slow way says why, or finds another copy
 	}
 	defer obj.Close()
-	out, ok := obj.(io.WriterTo)
-	if !ok || !b.s.trusted(ctx, b.rec.Location, b.key, obj.Info().Version, b.rec.Offset, b.rec.Length) {
+	if !b.s.trusted(ctx, b.rec.Location, obj, b.rec.Offset, b.rec.Length) {
 		return 0, false, nil
 	}
-	sent, err := out.WriteTo(w)
+	sent, err := obj.(io.WriterTo).WriteTo(w)
 	if err == nil && sent != n {
 		err = fmt.Errorf("streamer: send %s: %w", b.rec.Digest, io.ErrUnexpectedEOF)
 	}
 	return sent, true, err
 }
 
-// trusted reports whether bytes may be sent without hashing them now. Nothing is,
-// at a location with a copy in quarantine.
-func (s *Streamer) trusted(ctx context.Context, loc index.Location, key, version string, off, n int64) bool {
-	if s.o.Verify == VerifyAlways || s.suspects.has(ctx, s.index, loc) {
+// trusted reports whether n bytes from off of an object at loc may be sent by its
+// WriteTo, without hashing them now. Nothing may, at a location with a copy in
+// quarantine.
+func (s *Streamer) trusted(ctx context.Context, loc index.Location, obj blob.Object, off, n int64) bool {
+	if _, ok := obj.(io.WriterTo); !ok || s.o.Verify == VerifyAlways || s.suspects.has(ctx, s.index, loc) {
 		return false
 	}
-	return s.o.Verify == VerifyNever || s.verified.Covers(key, version, off, n)
+	info := obj.Info()
+	return s.o.Verify == VerifyNever || s.verified.Covers(info.Key, info.Version, off, n)
 }

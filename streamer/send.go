@@ -13,58 +13,95 @@ import (
 	"github.com/hashstream/hashstream/car"
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
+	"github.com/hashstream/hashstream/streamer/sections"
 )
 
 // planBody is CAR sections whose places are known.
 type planBody struct {
 	s      *Streamer
-	sel    planSelection
+	sel    sections.Selection
 	prefix []byte
 	size   int64
 	exact  bool
 }
 
 func (b *planBody) Size() (int64, bool) { return b.size, b.exact }
-func (b *planBody) Variant() string     { return b.sel.variant() }
+func (b *planBody) Variant() string     { return variant + b.sel.Variant() }
 
-// Send verifies runs ahead of the one that is being sent.
+// Send sends runs that were verified before one after the other, as long as there
+// are such. From the first other run on it prepares runs while it sends: where
+// there is nothing to hash, a second goroutine takes more than it gives.
 func (b *planBody) Send(ctx context.Context, w io.Writer) (int64, error) {
-	if b.exact && b.size <= maxRun {
+	if b.exact && b.size <= sections.MaxRun {
 		return b.sendRuns(ctx, w, b.prepared(ctx)) // too little to do it side by side
 	}
+	next, stop := iter.Pull2(b.sel.Runs(ctx, b.prefix))
+	defer stop()
+	var first *sections.Run
+	sent, err := b.sendRuns(ctx, w, func(yield func([]piece, error) bool) {
+		for {
+			r, err, ok := next()
+			if !ok {
+				return
+			}
+			var pieces []piece
+			if err == nil {
+				pieces = b.s.trustedPieces(ctx, r)
+			}
+			if err == nil && pieces == nil {
+				first = r
+				return
+			}
+			if !yield(pieces, err) {
+				return
+			}
+		}
+	})
+	if err != nil || first == nil {
+		return sent, err
+	}
+	n, err := b.sendAhead(ctx, w, first, next)
+	return sent + n, err
+}
+
+// sendAhead sends a run and those that next gives, each of which is prepared, and
+// so verified, while others are sent.
+func (b *planBody) sendAhead(ctx context.Context, w io.Writer, r *sections.Run, next func() (*sections.Run, error, bool)) (int64, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	ready := make(chan chan readyRun, 1) // in order; each gets one value
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	defer func() { // what was prepared and not sent
-		for next := range ready {
-			closePieces((<-next).pieces)
+		for one := range ready {
+			closePieces((<-one).pieces)
 		}
 	}()
 	defer cancel()
 	workers.Go(func() {
 		defer close(ready)
-		for r, err := range b.sel.runs(ctx, b.prefix) {
-			next := make(chan readyRun, 1)
+		var err error
+		for ok := true; ok; r, err, ok = next() {
+			one := make(chan readyRun, 1)
 			if err != nil {
-				next <- readyRun{err: err}
+				one <- readyRun{err: err}
 			} else {
+				this := r
 				workers.Go(func() {
-					pieces, err := b.s.prepare(ctx, r)
-					next <- readyRun{pieces, err}
+					pieces, err := b.s.prepare(ctx, this)
+					one <- readyRun{pieces, err}
 				})
 			}
 			select {
-			case ready <- next:
+			case ready <- one:
 			case <-ctx.Done():
-				closePieces((<-next).pieces)
+				closePieces((<-one).pieces)
 				return
 			}
 		}
 	})
 	return b.sendRuns(ctx, w, func(yield func([]piece, error) bool) {
-		for next := range ready {
-			if r := <-next; !yield(r.pieces, r.err) {
+		for one := range ready {
+			if r := <-one; !yield(r.pieces, r.err) {
 				return
 			}
 		}
@@ -74,7 +111,7 @@ func (b *planBody) Send(ctx context.Context, w io.Writer) (int64, error) {
 // prepared yields the runs, ready to be sent. It stops after the first error.
 func (b *planBody) prepared(ctx context.Context) iter.Seq2[[]piece, error] {
 	return func(yield func([]piece, error) bool) {
-		for r, err := range b.sel.runs(ctx, b.prefix) {
+		for r, err := range b.sel.Runs(ctx, b.prefix) {
 			var pieces []piece
 			if err == nil {
 				pieces, err = b.s.prepare(ctx, r)
@@ -112,9 +149,9 @@ type readyRun struct {
 type piece struct {
 	data []byte
 	obj  blob.Object
-	n    int64 // bytes of obj
-	run  *run  // not verified yet
-	err  error // why there is no obj to read the run from
+	n    int64         // bytes of obj
+	run  *sections.Run // not verified yet
+	err  error         // why there is no obj to read the run from
 }
 
 func closePieces(ps []piece) {
@@ -156,9 +193,9 @@ func (s *Streamer) sendPiece(ctx context.Context, w io.Writer, p piece) (int64, 
 // prepare makes a run ready to be sent: opened, and verified if it was not yet.
 // It is verified batch by batch while it is sent if the store cannot cheaply be
 // read twice, or if some of its blocks must come from other copies.
-func (s *Streamer) prepare(ctx context.Context, r *run) ([]piece, error) {
-	if r.empty() {
-		return []piece{{data: r.prefix}}, nil
+func (s *Streamer) prepare(ctx context.Context, r *sections.Run) ([]piece, error) {
+	if r.Empty() {
+		return []piece{{data: r.Prefix}}, nil
 	}
 	obj, err := s.open(ctx, r)
 	if err != nil {
@@ -169,40 +206,60 @@ func (s *Streamer) prepare(ctx context.Context, r *run) ([]piece, error) {
 		obj.Close()
 		return nil, err
 	}
-	p := piece{obj: obj, n: r.n}
 	if !ok {
-		p.run = r
-		return []piece{p}, nil
+		return []piece{{run: r, obj: obj, n: r.N}}, nil
 	}
-	if len(r.prefix) > 0 {
-		return []piece{{data: r.prefix}, p}, nil
-	}
-	return []piece{p}, nil
+	return wholeRun(r, obj), nil
 }
 
-func (s *Streamer) open(ctx context.Context, r *run) (blob.Object, error) {
-	key, err := s.key(r.location)
+// trustedPieces is prepare for a run that was verified before, and nil for others.
+func (s *Streamer) trustedPieces(ctx context.Context, r *sections.Run) []piece {
+	if r.Empty() {
+		return []piece{{data: r.Prefix}}
+	}
+	obj, err := s.open(ctx, r)
+	if err != nil {
+		return nil
+	}
+	if !s.trusted(ctx, r.Location, obj, r.Off, r.N) {
+		obj.Close()
+		return nil
+	}
+	return wholeRun(r, obj)
+}
+
+// wholeRun is what to send of a run, all of which is right in obj.
+func wholeRun(r *sections.Run, obj blob.Object) []piece {
+	p := piece{obj: obj, n: r.N}
+	if len(r.Prefix) > 0 {
+		return []piece{{data: r.Prefix}, p}
+	}
+	return []piece{p}
+}
+
+func (s *Streamer) open(ctx context.Context, r *sections.Run) (blob.Object, error) {
+	key, err := s.key(r.Location)
 	if err != nil {
 		return nil, err
 	}
-	return s.packs.Get(ctx, key, r.off, r.n)
+	return s.packs.Get(ctx, key, r.Off, r.N)
 }
 
 // sendable reports whether obj can be sent without passing through memory,
 // because every section of r in it is verified, now or before.
-func (s *Streamer) sendable(ctx context.Context, obj blob.Object, r *run) (bool, error) {
+func (s *Streamer) sendable(ctx context.Context, obj blob.Object, r *sections.Run) (bool, error) {
+	if s.trusted(ctx, r.Location, obj, r.Off, r.N) {
+		return true, nil
+	}
 	if _, ok := obj.(io.WriterTo); !ok {
 		return false, nil
 	}
 	key, version := obj.Info().Key, obj.Info().Version
-	if s.trusted(ctx, r.location, key, version, r.off, r.n) {
-		return true, nil
-	}
 	whole, err := s.verify(ctx, key, version, r)
 	if err != nil || !whole {
 		return false, err
 	}
-	s.verified.Add(key, version, r.off, r.n)
+	s.verified.Add(key, version, r.Off, r.N)
 	return true, nil
 }
 
@@ -210,32 +267,29 @@ func (s *Streamer) sendable(ctx context.Context, obj blob.Object, r *run) (bool,
 // p's object, or every block if there is none, comes from another copy. Nothing is
 // written before the first batch is right.
 func (s *Streamer) sendChecked(ctx context.Context, w io.Writer, p piece) (int64, error) {
-	out := &prefixWriter{w: w, prefix: p.run.prefix}
-	entries := p.run.entries
-	for from := 0; from < len(entries); {
-		to := batchEnd(entries, from)
-		if err := s.sendBatch(ctx, out, &p, entries[from:to]); err != nil {
+	out := &prefixWriter{w: w, prefix: p.run.Prefix}
+	for entries := range p.run.Batches() {
+		if err := s.sendBatch(ctx, out, &p, entries); err != nil {
 			return out.sent, err
 		}
-		from = to
 	}
 	return out.sent, nil
 }
 
 // sendBatch reads the next entries from p, and notes if no more can be read.
 func (s *Streamer) sendBatch(ctx context.Context, w io.Writer, p *piece, entries []index.Entry) error {
-	at := start(entries[0])
-	buf := s.buffers.get(end(entries[len(entries)-1]) - at)
+	at := entries[0].Start()
+	buf := s.buffers.get(entries[len(entries)-1].End() - at)
 	defer s.buffers.Put(buf)
 	have := 0
 	if p.err == nil {
 		have, p.err = io.ReadFull(p.obj, *buf)
 	}
 	for _, e := range entries {
-		section := (*buf)[start(e)-at : end(e)-at]
+		section := (*buf)[e.Start()-at : e.End()-at]
 		wrong := p.err
-		if end(e)-at <= int64(have) {
-			wrong = s.checkEntry(ctx, p.run.location, e, section)
+		if e.End()-at <= int64(have) {
+			wrong = s.checkEntry(ctx, p.run.Location, e, section)
 		}
 		if wrong == nil {
 			continue

@@ -40,6 +40,7 @@ import (
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/pack"
+	"github.com/hashstream/hashstream/streamer/sections"
 	"github.com/hashstream/hashstream/streamer/spans"
 )
 
@@ -178,19 +179,22 @@ func (s source) Blocks(ctx context.Context, d digest.Digest) iter.Seq2[block.Blo
 
 // planned yields the blocks of a plan after its root.
 func (s *Streamer) planned(ctx context.Context, p index.Plan, yield func(block.Block, error) bool) {
-	sel := planSelection{plan: p, from: p.First() + 1, to: p.End()}
-	for e, err := range sel.entries(ctx) {
-		var b block.Block
-		if err == nil {
-			b, err = s.entryBlock(ctx, e)
-		}
-		if !yield(b, err) || err != nil {
+	sel := sections.Below(p)
+	for st, err := range sel.Stretches(ctx) {
+		if err != nil {
+			yield(block.Block{}, err)
 			return
+		}
+		for _, e := range st.Entries {
+			b, err := s.entryBlock(ctx, e, st.Location)
+			if !yield(b, err) || err != nil {
+				return
+			}
 		}
 	}
 }
 
-func (s *Streamer) entryBlock(ctx context.Context, e placed) (block.Block, error) {
+func (s *Streamer) entryBlock(ctx context.Context, e index.Entry, loc index.Location) (block.Block, error) {
 	c, err := e.CID()
 	if err != nil {
 		return block.Block{}, err
@@ -199,7 +203,7 @@ func (s *Streamer) entryBlock(ctx context.Context, e placed) (block.Block, error
 	if err != nil {
 		return block.Block{}, err
 	}
-	data, err := s.read(ctx, index.Record{Digest: d, Location: e.location, Offset: e.Offset, Length: e.Size})
+	data, err := s.read(ctx, index.Record{Digest: d, Location: loc, Offset: e.Offset, Length: e.Size})
 	if err != nil {
 		data, err = s.otherCopy(ctx, d, err)
 	}

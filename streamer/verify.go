@@ -10,45 +10,29 @@ import (
 	"github.com/hashstream/hashstream/car"
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
+	"github.com/hashstream/hashstream/streamer/sections"
 )
 
-// batch is entries that are read and hashed together, in bytes.
-const batch = 1 << 20
-
 // verify hashes every section of r on all cores and reports whether all are right.
-func (s *Streamer) verify(ctx context.Context, key, version string, r *run) (bool, error) {
+func (s *Streamer) verify(ctx context.Context, key, version string, r *sections.Run) (bool, error) {
 	var bad atomic.Bool
 	var workers sync.WaitGroup
 	defer workers.Wait()
-	for from := 0; from < len(r.entries); {
-		to := batchEnd(r.entries, from)
+	for entries := range r.Batches() {
 		select {
 		case s.hashing <- struct{}{}:
 		case <-ctx.Done():
 			return false, ctx.Err()
 		}
-		entries := r.entries[from:to]
 		workers.Go(func() {
 			defer func() { <-s.hashing }()
-			if !s.verifyBatch(ctx, key, version, r.location, entries) {
+			if !s.verifyBatch(ctx, key, version, r.Location, entries) {
 				bad.Store(true)
 			}
 		})
-		from = to
 	}
 	workers.Wait()
 	return !bad.Load(), ctx.Err()
-}
-
-// batchEnd returns the end of the batch that begins with entry from.
-func batchEnd(entries []index.Entry, from int) int {
-	n := end(entries[from]) - start(entries[from])
-	to := from + 1
-	for to < len(entries) && n+entries[to].Section() <= batch {
-		n += entries[to].Section()
-		to++
-	}
-	return to
 }
 
 // buffers hold batches while they are hashed: few, for hashing is bounded by
@@ -70,8 +54,8 @@ func (p *buffers) get(n int64) *[]byte {
 // verifyBatch hashes entries that stand together in a version of an object and
 // reports whether all are right.
 func (s *Streamer) verifyBatch(ctx context.Context, key, version string, loc index.Location, entries []index.Entry) bool {
-	from := start(entries[0])
-	n := end(entries[len(entries)-1]) - from
+	from := entries[0].Start()
+	n := entries[len(entries)-1].End() - from
 	buf := s.buffers.get(n)
 	defer s.buffers.Put(buf)
 	obj, err := s.packs.Get(ctx, key, from, n)
@@ -87,7 +71,7 @@ func (s *Streamer) verifyBatch(ctx context.Context, key, version string, loc ind
 	}
 	whole := true
 	for _, e := range entries {
-		if s.checkEntry(ctx, loc, e, (*buf)[start(e)-from:end(e)-from]) != nil {
+		if s.checkEntry(ctx, loc, e, (*buf)[e.Start()-from:e.End()-from]) != nil {
 			whole = false
 		}
 	}
