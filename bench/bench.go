@@ -21,6 +21,8 @@ const (
 	sysBoxo       = "boxo"
 	sysBound      = "bound"    // what the machine can do at most, measured in this program
 	sysHandler    = "net/http" // a handler that does nothing but read a file and write it
+	sysClient     = "client"   // what receiving costs this program
+	sysCopy       = "copy"     // reading a file and writing it
 	sysCeiling    = "ceiling"  // what the client can take, from a server that does nothing but sendfile
 )
 

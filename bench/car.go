@@ -48,11 +48,17 @@ func (b *bench) serveCAR(ctx context.Context, s *server, d *dataset, round int, 
 			return errors.New("sends other bytes than the prepared CAR")
 		}
 	}
+	own := ownCPU()
 	warm, err := b.load(s, 0, one)
 	if err != nil {
 		return err
 	}
+	own = ownCPU() - own
 	b.record("car-"+suffix, system, sample{warm.mibPerSecond(), warm.cpuPerGiB()})
+	if system == sysHashstream {
+		warm.cpu = own
+		b.record("car-"+suffix, sysClient, sample{CPU: warm.cpuPerGiB()})
+	}
 	return nil
 }
 

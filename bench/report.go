@@ -125,6 +125,7 @@ func (b *bench) markdown(w io.Writer) {
 		moduleVersion("github.com/ipfs/go-ds-flatfs"), runtime.Version(), time.Now().UTC().Format(time.DateOnly), quick)
 	b.resultTable(w)
 	b.cpuTable(w)
+	b.limitTable(w)
 	b.writeNotes(w)
 	fmt.Fprintf(w, reportMethod, b.scale.big/mib, b.scale.small/mib, b.scale.add/mib, receiving[b.copies], b.threads,
 		min(1024, b.scale.big/(256*kib)), min(16384, b.scale.small/(4*kib)), b.scale.slow, b.scale.records)
