@@ -88,23 +88,30 @@ const reportMethod = `
 * **Memory**: VmHWM and VmRSS of /proc/PID/status; boxo's count the CAR that it maps. A slow reader takes 64 KiB sixteen times a second for %s.
 * **Index**: %d records in pebblekv, in packs of 512 blocks, level single-level, random digests; the size is that of all files
   after closing. One goroutine per core finds the location of random blocks, 10,000 a second each, while a writer adds 20
-  packs (10,240 records) a second, durably.
+  packs (10,240 records) a second, durably. As fast as two cores can, instead of at that pace, finds wait for each other and for the writer.
 * **CPU**: user and system time of the server with its workers, or of the whole process of an add, per GiB of payload.
 
 ## What holds the rest
 
-What is known of the rows that miss their target, and what is not. Figures are of this report unless another source is named.
+Where the time of rows goes that miss a target, or come near to missing it. The shares are of profiles of single runs on the
+machine above; how to make one stands below.
 
-* **CAR beside nginx**: a profile (/debug/pprof/profile of the admin listener, during requests) has about nine tenths of
-  Hashstream's CPU in sendfile(2). The ceilings in the notes are of a Go program that only calls sendfile; Hashstream is above
-  them, nginx further above. Why nginx is faster at about the same CPU a GiB was not found.
-* **First serve**: a GiB costs one hash, which is all that the bound counts, and one read, one sendfile and the client's copy
-  besides. The server takes about six tenths of two cores; the client's share was not measured, so no limit is shown.
-* **Raw blocks of 4 KiB**: the notes give the rate of a net/http handler that only reads and writes. It is below half of nginx, so
-  no handler of net/http reaches that target; what lies between the handler and Hashstream could still be saved.
-* **add**: twice hashing, which is all that the bound counts, is less than half of the row's CPU. The rest was not profiled in this run.
-  Three times boxo's rate would be above the bound.
-* **find**: not profiled.
+* **CAR beside nginx**: more than nine tenths of Hashstream's CPU is sendfile(2), for fewer CPU seconds a GiB than nginx takes. Which of
+  the two is ahead changes from run to run.
+* **First serve**: the bound counts one hash of each byte. The same cores also send and receive it, which the limit above adds;
+  Hashstream reads it besides, to hash it. Of the server's CPU six tenths are crypto/sha256, two tenths sendfile(2), and
+  a sixth is reading. The cores are idle for about a fifth of the time, when server and client wait for each other.
+* **Raw blocks of 4 KiB**: three tenths are system calls, two of them for writing, and a fifth is making, sorting and writing the fifteen
+  header fields of the answer. Most of the rest is net/http parsing requests, and allocation. A handler that only reads a file and
+  writes it, with two header fields, is the limit above.
+* **add**: two thirds are crypto/sha256, a quarter is copying between the kernel and the process. Memory that the system has not
+  used for a while costs more when it is first written: see how the cost of copying varies.
+
+A profile of a server, while clients ask:
+
+    HASHSTREAM_VERIFY_MODE=always hashstream serve --admin 127.0.0.1:9090     # hash at every answer, not only at the first
+    go tool pprof -top 'http://127.0.0.1:9090/debug/pprof/profile?seconds=5'
+    perf record hashstream add FILE && perf report
 
 ## Repeat
 

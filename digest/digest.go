@@ -61,7 +61,7 @@ func FromBytes(b []byte) (Digest, error) {
 		return Digest{}, err
 	}
 	if code == Identity && len(value) > MaxIdentity {
-		return Digest{}, fmt.Errorf("%w: identity of %d bytes, at most %d are allowed", ErrInvalid, len(value), MaxIdentity)
+		return Digest{}, tooLong(len(value))
 	}
 	if want, known := code.size(); known && len(value) > want {
 		return Digest{}, fmt.Errorf("%w: %s of %d bytes, want %d", ErrInvalid, code, len(value), want)
@@ -92,22 +92,39 @@ func Parse(s string) (Digest, error) {
 	return FromCID(c)
 }
 
+func tooLong(n int) error {
+	return fmt.Errorf("%w: identity of %d bytes, at most %d are allowed", ErrInvalid, n, MaxIdentity)
+}
+
 // Sum hashes data with the function of code.
 func Sum(code Code, data []byte) (Digest, error) {
+	if code == Identity && len(data) > MaxIdentity {
+		return Digest{}, tooLong(len(data))
+	}
+	var hashed [MaxIdentity]byte
+	value, err := appendHash(hashed[:0], code, data)
+	if err != nil {
+		return Digest{}, err
+	}
+	return join(code, value), nil
+}
+
+// appendHash appends the bare hash of data.
+func appendHash(b []byte, code Code, data []byte) ([]byte, error) {
 	switch code {
 	case SHA256:
 		value := sha256.Sum256(data)
-		return join(code, value[:]), nil
+		return append(b, value[:]...), nil
 	case SHA512:
 		value := sha512.Sum512(data)
-		return join(code, value[:]), nil
+		return append(b, value[:]...), nil
 	case BLAKE3:
 		value := blake3.Sum256(data)
-		return join(code, value[:]), nil
+		return append(b, value[:]...), nil
 	case Identity:
-		return FromBytes(join(code, data).Bytes())
+		return append(b, data...), nil
 	}
-	return Digest{}, fmt.Errorf("%w: %s", ErrUnsupported, code)
+	return nil, fmt.Errorf("%w: %s", ErrUnsupported, code)
 }
 
 // Code returns the hash function.
@@ -160,18 +177,23 @@ func (d Digest) Inline() ([]byte, bool) {
 // otherwise an error that matches [ErrMismatch], or [ErrUnsupported] where the
 // function, or a truncation of its value, cannot be checked.
 func (d Digest) Verify(data []byte) error {
-	code, value, _ := split([]byte(d.multihash))
+	var room [room]byte // this runs for every block: nothing of it goes to the heap
+	code, value, err := split(append(room[:0], d.multihash...))
+	if err != nil {
+		return d.mismatch() // the zero Digest names nothing
+	}
 	if want, known := code.size(); known && len(value) != want {
 		return fmt.Errorf("%w: %s truncated to %d bytes", ErrUnsupported, code, len(value))
 	}
 	if code == Identity && len(data) > MaxIdentity {
 		return d.mismatch()
 	}
-	got, err := Sum(code, data)
+	var hashed [MaxIdentity]byte
+	got, err := appendHash(hashed[:0], code, data)
 	if err != nil {
 		return err
 	}
-	if got != d {
+	if string(got) != string(value) {
 		return d.mismatch()
 	}
 	return nil
@@ -179,9 +201,12 @@ func (d Digest) Verify(data []byte) error {
 
 func (d Digest) mismatch() error { return fmt.Errorf("%s: %w", d, ErrMismatch) }
 
+// room is for any multihash whose function is known, in bytes.
+const room = MaxIdentity + 8
+
 func join(code Code, value []byte) Digest {
-	b := make([]byte, 0, 4+len(value))
-	b = binary.AppendUvarint(b, uint64(code))
+	var room [room]byte
+	b := binary.AppendUvarint(room[:0], uint64(code))
 	b = binary.AppendUvarint(b, uint64(len(value)))
 	return Digest{string(append(b, value...))}
 }

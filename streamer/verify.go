@@ -104,7 +104,8 @@ func checkSection(e index.Entry, section []byte) (digest.Digest, error) {
 	if err := d.Verify(section[head:]); err != nil {
 		return d, err
 	}
-	if e.Framed && string(section[:head]) != string(car.AppendHead(nil, c, e.Size)) {
+	var frame [64]byte
+	if e.Framed && string(section[:head]) != string(car.AppendHead(frame[:0], c, e.Size)) {
 		return d, errFrame
 	}
 	return d, nil
