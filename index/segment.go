@@ -252,6 +252,9 @@ func (c *cursor) decode(d *decoder, sources int) Entry {
 	if e.FileBytes = impliedFileBytes(e.cid, e.Size); flags&entryFileBytes != 0 {
 		e.FileBytes = d.int()
 	}
+	if want := c.flags(e); want != flags && d.err == nil {
+		d.fail("an entry with the flags %#x instead of %#x", flags, want)
+	}
 	c.advance(e)
 	return e
 }
