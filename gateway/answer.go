@@ -125,7 +125,7 @@ func (x *exchange) send(a *answer, tag string) error {
 		x.res.Status, size = http.StatusPartialContent, s.n
 	}
 	x.sink.reset(x.h, x.w, x.res.Status, size, known)
-	c := x.hold(size, known)
+	c := x.hold(known)
 	if partial {
 		_, err = part.SendRange(x.r.Context(), &x.sink, s.off, s.n)
 	} else {
@@ -137,9 +137,11 @@ func (x *exchange) send(a *answer, tag string) error {
 	return x.settle(err, a.format, known)
 }
 
-// hold has the connection gather a small answer. It returns nil if it cannot.
-func (x *exchange) hold(size int64, known bool) *holdingConn {
-	if !known || size > smallAnswer {
+// hold has the connection gather the beginning of an answer, or all of a small
+// one. It returns nil if it cannot. What has no known size may come in small pieces
+// over a long time, each of which is worth sending.
+func (x *exchange) hold(known bool) *holdingConn {
+	if !known {
 		return nil
 	}
 	c := conn(x.r)

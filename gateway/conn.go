@@ -7,13 +7,14 @@ import (
 	"net/http"
 )
 
-// smallAnswer is the longest body that is gathered with its header, in bytes.
-const smallAnswer = 16 << 10
+// heldBytes is how much is gathered at most: a header and a small block.
+const heldBytes = 16<<10 + 4<<10
 
-// Listen returns l with connections that can hold back what is written until an
-// answer is whole. The buffer of [http.Server] is too small for a header and a
-// block of 4 KiB; with this, both go out in one write, which costs the server and
-// the client one system call less each. [ConnContext] makes it known to a Handler.
+// Listen returns l with connections that can hold back the beginning of an answer.
+// The buffer of [http.Server] is too small for a header and a block of 4 KiB, and
+// it sends a header before the file that follows. With this, header and body go
+// out together, which costs the server and the client one system call less each.
+// [ConnContext] makes it known to a Handler.
 func Listen(l net.Listener) net.Listener { return holdingListener{l} }
 
 type holdingListener struct{ net.Listener }
@@ -62,16 +63,17 @@ func (c *holdingConn) release() error {
 		return nil
 	}
 	_, err := c.TCPConn.Write(c.held)
-	if c.held = c.held[:0]; cap(c.held) > 2*smallAnswer {
-		c.held = nil
-	}
+	c.held = c.held[:0]
 	return err
 }
 
 // ReadFrom implements [io.ReaderFrom], by sendfile where the source is a file.
 func (c *holdingConn) ReadFrom(src io.Reader) (int64, error) {
-	if err := c.release(); err != nil {
-		return 0, err
+	if c.holds = false; len(c.held) > 0 {
+		err := writeMore(c.TCPConn, c.held)
+		if c.held = c.held[:0]; err != nil {
+			return 0, err
+		}
 	}
 	return c.TCPConn.ReadFrom(src)
 }
@@ -81,6 +83,14 @@ func (c *holdingConn) Write(b []byte) (int, error) {
 	if !c.holds {
 		return c.TCPConn.Write(b)
 	}
-	c.held = append(c.held, b...)
-	return len(b), nil
+	if len(c.held)+len(b) <= heldBytes {
+		c.held = append(c.held, b...)
+		return len(b), nil
+	}
+	c.holds = false
+	head := int64(len(c.held))
+	both := net.Buffers{c.held, b}
+	n, err := both.WriteTo(c.TCPConn)
+	c.held = c.held[:0]
+	return int(max(n-head, 0)), err
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -78,34 +77,5 @@ func TestHeldAnswers(t *testing.T) {
 			t.Fatal(err)
 		}
 		client.CloseIdleConnections()
-	}
-}
-
-// TestHeldAnswerIsOneWrite counts what arrives at once.
-func TestHeldAnswerIsOneWrite(t *testing.T) {
-	content := &oneBlock{data: bytes.Repeat([]byte("x"), 4096)}
-	d, _ := digest.Sum(digest.SHA256, content.data)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &http.Server{Handler: gateway.New(content, nil), ConnContext: gateway.ConnContext}
-	go s.Serve(gateway.Listen(l))
-	defer s.Close()
-	c, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if _, err := io.WriteString(c, "GET /ipfs/"+d.String()+"?format=raw HTTP/1.1\r\nHost: h\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	buf := make([]byte, 64<<10)
-	n, err := c.Read(buf) // one segment on loopback, if it was one write
-	if err != nil {
-		t.Fatal(err)
-	}
-	if head, body, ok := strings.Cut(string(buf[:n]), "\r\n\r\n"); !ok || len(body) != 4096 {
-		t.Errorf("the first read got %d bytes of header and %d of body", len(head), len(body))
 	}
 }
