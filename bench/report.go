@@ -104,8 +104,10 @@ machine above; how to make one stands below.
 * **Raw blocks of 4 KiB**: three tenths are system calls, two of them for writing, and a fifth is making, sorting and writing the fifteen
   header fields of the answer. Most of the rest is net/http parsing requests, and allocation. A handler that only reads a file and
   writes it, with two header fields, is the limit above.
-* **add**: two thirds are crypto/sha256, a quarter is copying between the kernel and the process. Memory that the system has not
-  used for a while costs more when it is first written: see how the cost of copying varies.
+* **add**: half to two thirds are crypto/sha256, the rest is mostly copying between the kernel and the process: reading a file, writing
+  packs. The cores are busy for about nine tenths of the time. On a virtual machine, memory that the host must find first makes writing
+  up to three times as expensive, and rows of one run differ by a third: the limit above is a median of that. Three times boxo's
+  rate is above it.
 
 A profile of a server, while clients ask:
 
