@@ -12,8 +12,8 @@ import (
 	"github.com/hashstream/hashstream/streamer"
 )
 
-// sections reads an archive.
-func sections(t testing.TB, archive []byte) (blocks []block.Block) {
+// sectionsOf reads an archive.
+func sectionsOf(t testing.TB, archive []byte) (blocks []block.Block) {
 	t.Helper()
 	r, err := car.NewReader(bytes.NewReader(archive), nil)
 	if err != nil {
@@ -47,7 +47,7 @@ func archived(blocks []block.Block) []byte {
 // shuffled returns an archive of the same blocks in another order.
 func shuffled(t testing.TB, archive []byte, seed uint64) []byte {
 	t.Helper()
-	blocks := sections(t, archive)
+	blocks := sectionsOf(t, archive)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	rng.Shuffle(len(blocks), func(i, j int) { blocks[i], blocks[j] = blocks[j], blocks[i] })
 	return archived(blocks)

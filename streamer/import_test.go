@@ -49,7 +49,7 @@ func (h *home) importCAR(t testing.TB, archive []byte, level index.Level, roots 
 // cids lists the sections of an archive.
 func cids(t testing.TB, archive []byte) (cids []cid.Cid) {
 	t.Helper()
-	for _, b := range sections(t, archive) {
+	for _, b := range sectionsOf(t, archive) {
 		cids = append(cids, b.CID)
 	}
 	return cids
