@@ -110,10 +110,14 @@ func recordDigest(n int) digest.Digest {
 func (b *bench) findUnderLoad(ctx context.Context, x *index.Index, store kv.Store, packs, round int) error {
 	ctx, cancel := context.WithTimeout(ctx, b.scale.load)
 	defer cancel()
+	find := x.Find
+	if !b.findAll {
+		find = x.Places
+	}
 	times, errs := make([][]time.Duration, cores()), make([]error, cores()+1)
 	var wg sync.WaitGroup
 	for i := range cores() {
-		wg.Go(func() { times[i], errs[i] = findRandom(ctx, x, packs*packRecords, uint64(round*cores()+i)) })
+		wg.Go(func() { times[i], errs[i] = findRandom(ctx, find, packs*packRecords, uint64(round*cores()+i)) })
 	}
 	wg.Go(func() { errs[cores()] = writeSteadily(ctx, store, packs+round*1000) })
 	wg.Wait()
@@ -130,8 +134,11 @@ func (b *bench) findUnderLoad(ctx context.Context, x *index.Index, store kv.Stor
 	return nil
 }
 
+// finder is the form of [index.Index.Find] and [index.Index.Places].
+type finder func(ctx context.Context, d, hint digest.Digest) iter.Seq2[index.Record, error]
+
 // findRandom finds records until ctx ends.
-func findRandom(ctx context.Context, x *index.Index, records int, seed uint64) ([]time.Duration, error) {
+func findRandom(ctx context.Context, find finder, records int, seed uint64) ([]time.Duration, error) {
 	random := rand.New(rand.NewPCG(seed, 7))
 	var times []time.Duration
 	due := time.Now()
@@ -141,7 +148,7 @@ func findRandom(ctx context.Context, x *index.Index, records int, seed uint64) (
 		time.Sleep(time.Until(due))
 		start := time.Now()
 		found := 0
-		for r, err := range x.Places(context.WithoutCancel(ctx), d, digest.Digest{}) {
+		for r, err := range find(context.WithoutCancel(ctx), d, digest.Digest{}) {
 			if err != nil {
 				return nil, err
 			}
