@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -31,7 +32,7 @@ const packRecords = 512
 // possible, two cores would measure their own queue.
 const findRate = 10_000
 
-// bigIndex fills an index in pebblekv, measures it on disk, and finds the places of
+// bigIndex fills an index in pebblekv, measures it on disk, and finds all that is known of
 // random blocks with one goroutine per core, findRate a second each, while a writer
 // adds a pack twenty times a second.
 func bigIndex(ctx context.Context, b *bench) error {
@@ -54,7 +55,8 @@ func bigIndex(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer store.Close()
-	x := index.New(store, nil) // one for all rounds, as a node has
+	x := index.New(store, nil)                        // one for all rounds, as a node has
+	defer debug.SetGCPercent(debug.SetGCPercent(300)) // what a node sets
 	for round := range b.rounds {
 		if err := b.findUnderLoad(ctx, x, store, packs, round); err != nil {
 			return err
@@ -110,14 +112,10 @@ func recordDigest(n int) digest.Digest {
 func (b *bench) findUnderLoad(ctx context.Context, x *index.Index, store kv.Store, packs, round int) error {
 	ctx, cancel := context.WithTimeout(ctx, b.scale.load)
 	defer cancel()
-	find := x.Find
-	if !b.findAll {
-		find = x.Places
-	}
 	times, errs := make([][]time.Duration, cores()), make([]error, cores()+1)
 	var wg sync.WaitGroup
 	for i := range cores() {
-		wg.Go(func() { times[i], errs[i] = findRandom(ctx, find, packs*packRecords, uint64(round*cores()+i)) })
+		wg.Go(func() { times[i], errs[i] = findRandom(ctx, x, packs*packRecords, uint64(round*cores()+i)) })
 	}
 	wg.Go(func() { errs[cores()] = writeSteadily(ctx, store, packs+round*1000) })
 	wg.Wait()
@@ -134,11 +132,8 @@ func (b *bench) findUnderLoad(ctx context.Context, x *index.Index, store kv.Stor
 	return nil
 }
 
-// finder is the form of [index.Index.Find] and [index.Index.Places].
-type finder func(ctx context.Context, d, hint digest.Digest) iter.Seq2[index.Record, error]
-
 // findRandom finds records until ctx ends.
-func findRandom(ctx context.Context, find finder, records int, seed uint64) ([]time.Duration, error) {
+func findRandom(ctx context.Context, x *index.Index, records int, seed uint64) ([]time.Duration, error) {
 	random := rand.New(rand.NewPCG(seed, 7))
 	var times []time.Duration
 	due := time.Now()
@@ -148,7 +143,7 @@ func findRandom(ctx context.Context, find finder, records int, seed uint64) ([]t
 		time.Sleep(time.Until(due))
 		start := time.Now()
 		found := 0
-		for r, err := range find(context.WithoutCancel(ctx), d, digest.Digest{}) {
+		for r, err := range x.Find(context.WithoutCancel(ctx), d, digest.Digest{}) {
 			if err != nil {
 				return nil, err
 			}

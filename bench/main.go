@@ -34,7 +34,6 @@ type options struct {
 	json    string
 	binary  string
 	copies  bool
-	findAll bool
 	threads int
 	timeout time.Duration
 }
@@ -78,7 +77,6 @@ func parseFlags() options {
 	flag.StringVar(&o.json, "json", "", "write every sample to this `file`")
 	flag.StringVar(&o.binary, "hashstream", "", "measure this `binary` instead of building ../cmd/hashstream")
 	discard := flag.Bool("discard", false, "have the kernel discard the bodies of CARs, instead of copying them to the client's memory")
-	flag.BoolVar(&o.findAll, "find-all", false, "in the index, find all that is known of a digest (plans, places, packs) instead of its places")
 	flag.IntVar(&o.threads, "wrk-threads", 2, "threads of wrk; 2 is wrk's own default")
 	flag.DurationVar(&o.timeout, "timeout", time.Hour, "stop after this time")
 	flag.Parse()

@@ -88,10 +88,9 @@ const reportMethod = `
   does. The bound is all cores hashing every byte twice (leaf and pack) with crypto/sha256.
 * **Memory**: VmHWM and VmRSS of /proc/PID/status; boxo's count the CAR that it maps. A slow reader takes 64 KiB sixteen times a second for %s.
 * **Index**: %d records in pebblekv, in packs of 512 blocks, level single-level, random digests; the size is that of all files
-  after closing. One goroutine per core finds the location of random blocks, 10,000 a second each, while a writer adds 20
-  packs (10,240 records) a second, durably. That is what serving a block asks. With -find-all each also looks for
-  plans and for a pack of that digest, as ` + "`hashstream index find`" + ` does, which takes two lookups more: p99 was 124 to 145 µs in a run of five
-  rounds. Without the pace, finds wait for each other and for the writer.
+  after closing. One goroutine per core finds all that is known of random blocks (plans, places, packs), 10,000 a second each, while a
+  writer adds 20 packs (10,240 records) a second, durably. Without the pace, finds wait for each other and for the writer. The garbage
+  collector is set as a node sets it.
 * **CPU**: user and system time of the server with its workers, or of the whole process of an add, per GiB of payload.
 
 ## What holds the rest

@@ -105,7 +105,7 @@ func (x *Index) Places(ctx context.Context, d, hint digest.Digest) iter.Seq2[Rec
 // whose location was removed are left out.
 func (x *Index) Blobs(ctx context.Context, d digest.Digest) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
-		prefix := d.AppendTo([]byte{keyBlock})
+		prefix := keysOf(keyBlock, d)
 		for p, err := range x.store.Scan(ctx, kv.Prefix(prefix)) {
 			if err == nil && len(p.Key) != len(prefix)+len(ref{}) {
 				err = fmt.Errorf("%w: key of %d bytes", ErrCorrupt, len(p.Key))

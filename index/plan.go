@@ -24,7 +24,7 @@ type Plan struct {
 // Plans yields the complete plans of the DAG below d.
 func (x *Index) Plans(ctx context.Context, d digest.Digest) iter.Seq2[Plan, error] {
 	return func(yield func(Plan, error) bool) {
-		prefix := d.AppendTo([]byte{keyContaining})
+		prefix := keysOf(keyContaining, d)
 		for pair, err := range x.store.Scan(ctx, kv.Prefix(prefix)) {
 			var p Plan
 			if err == nil {

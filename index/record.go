@@ -103,16 +103,22 @@ const (
 
 type planID [16]byte
 
+// keysOf is how the keys of one kind begin that belong to d. It has room for the
+// rest of a key, because a find makes several.
+func keysOf(kind byte, d digest.Digest) []byte {
+	return d.AppendTo(append(make([]byte, 0, 64), kind))
+}
+
 func blockKey(d digest.Digest, r ref) []byte {
-	return append(d.AppendTo([]byte{keyBlock}), r[:]...)
+	return append(keysOf(keyBlock, d), r[:]...)
 }
 
 func quarantineKey(d digest.Digest, r ref) []byte {
-	return append(d.AppendTo([]byte{keyQuarantine}), r[:]...)
+	return append(keysOf(keyQuarantine, d), r[:]...)
 }
 
 func containingKey(d digest.Digest, id planID) []byte {
-	return append(d.AppendTo([]byte{keyContaining}), id[:]...)
+	return append(keysOf(keyContaining, d), id[:]...)
 }
 
 func locationKey(r ref) []byte   { return append([]byte{keyLocation}, r[:]...) }

@@ -16,7 +16,6 @@
 package pebblekv
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -160,17 +159,14 @@ func (s *Store) Get(ctx context.Context, key []byte) ([]byte, error) {
 		return nil, fmt.Errorf("pebblekv: get %x: %w", key, err)
 	}
 	if v == nil {
-		return nil, absent(bytes.Clone(key))
+		return nil, errAbsent
 	}
 	return v, nil
 }
 
-// absent is the error of a Get of this key that finds nothing. It makes its
-// message only for somebody who reads it, for most are asked just to be sure.
-type absent []byte
-
-func (e absent) Error() string        { return fmt.Sprintf("pebblekv: get %x: %v", []byte(e), fs.ErrNotExist) }
-func (e absent) Is(target error) bool { return target == fs.ErrNotExist }
+// errAbsent does not name its key: most keys are asked for just to be sure that they
+// are not there, and nobody reads the error.
+var errAbsent = fmt.Errorf("pebblekv: get: %w", fs.ErrNotExist)
 
 // get returns a copy of the value, nil if there is none.
 func (s *Store) get(key []byte) ([]byte, error) {
