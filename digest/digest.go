@@ -177,7 +177,7 @@ func (d Digest) Inline() ([]byte, bool) {
 // otherwise an error that matches [ErrMismatch], or [ErrUnsupported] where the
 // function, or a truncation of its value, cannot be checked.
 func (d Digest) Verify(data []byte) error {
-	var room [room]byte // this runs for every block: nothing of it goes to the heap
+	var room [multihashRoom]byte // this runs for every block: nothing of it goes to the heap
 	code, value, err := split(append(room[:0], d.multihash...))
 	if err != nil {
 		return d.mismatch() // the zero Digest names nothing
@@ -201,11 +201,11 @@ func (d Digest) Verify(data []byte) error {
 
 func (d Digest) mismatch() error { return fmt.Errorf("%s: %w", d, ErrMismatch) }
 
-// room is for any multihash whose function is known, in bytes.
-const room = MaxIdentity + 8
+// multihashRoom is for any multihash whose function is known, in bytes.
+const multihashRoom = MaxIdentity + 8
 
 func join(code Code, value []byte) Digest {
-	var room [room]byte
+	var room [multihashRoom]byte
 	b := binary.AppendUvarint(room[:0], uint64(code))
 	b = binary.AppendUvarint(b, uint64(len(value)))
 	return Digest{string(append(b, value...))}

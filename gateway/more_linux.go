@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"net"
 	"os"
 
@@ -25,14 +26,14 @@ func writeMore(c *net.TCPConn, b []byte) error {
 				return false
 			case unix.EINTR:
 			default:
-				failed = &net.OpError{Op: "write", Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: os.NewSyscallError("sendmsg", err)}
+				failed = os.NewSyscallError("sendmsg", err)
 				return true
 			}
 		}
 		return true
 	})
-	if err != nil {
-		return err
+	if err = cmp.Or(failed, err); err != nil { // raw.Write calls its own errors something else
+		return &net.OpError{Op: "write", Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
 	}
-	return failed
+	return nil
 }

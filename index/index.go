@@ -37,7 +37,7 @@ func New(store kv.Reader, o *Options) *Index {
 	}
 	return &Index{
 		store:     store,
-		locations: otter.Must(&otter.Options[ref, Location]{MaximumSize: 32768}),
+		locations: otter.Must(&otter.Options[ref, Location]{MaximumSize: 1 << 15}), // packs of 128 MiB: 4 TiB
 		segments:  otter.Must(&otter.Options[segmentAt, *Segment]{MaximumSize: max(o.CachedSegments, 64)}),
 	}
 }
