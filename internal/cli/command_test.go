@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -148,6 +149,8 @@ func TestParseTarget(t *testing.T) {
 func FuzzParseTarget(f *testing.F) {
 	f.Add("ipfs://bafkqaaa/a%2f/b")
 	f.Add("/ipfs/bafkqaaa//")
+	f.Add("ipfs://bafkqaaa/%2f")
+	f.Add("bafkqaaa/..")
 	f.Fuzz(func(t *testing.T, s string) {
 		sel, err := parseTarget(s)
 		if err != nil {
@@ -155,7 +158,7 @@ func FuzzParseTarget(f *testing.F) {
 		}
 		// What is made of it by default is a name in the current directory.
 		for _, name := range []string{defaultName(sel), defaultName(sel) + ".car"} {
-			if strings.Contains(name, "/") || name == "" {
+			if strings.Contains(name, "/") || !filepath.IsLocal(name) || name == "." {
 				t.Errorf("%q is written to %q", s, name)
 			}
 		}

@@ -190,9 +190,14 @@ func parseTarget(s string) (block.Selection, error) {
 	return sel, nil
 }
 
+// defaultName is what content is written to when nobody says: the last name of the
+// path where that is the name of a file here, the root elsewhere. Escaped parts of a
+// URL may say anything ("/", "..").
 func defaultName(sel block.Selection) string {
 	if n := len(sel.Path); n > 0 {
-		return filepath.Base(sel.Path[n-1])
+		if name := sel.Path[n-1]; name == filepath.Base(name) && name != "." && filepath.IsLocal(name) {
+			return name
+		}
 	}
 	return sel.Root.String()
 }
