@@ -14,8 +14,6 @@ import (
 	"log/slog"
 	"sync/atomic"
 
-	"github.com/ipfs/go-cid"
-
 	"github.com/hashstream/hashstream/blob"
 	"github.com/hashstream/hashstream/car"
 	"github.com/hashstream/hashstream/digest"
@@ -86,7 +84,7 @@ func (s *Stores) Destination(level index.Level) (ingest.Destination, error) {
 		Record:   func() ingest.Recorder { return index.NewBuilder(s.KV, level) },
 		Has:      s.Index.Has,
 		Complete: s.Streamer.Complete,
-		Locate:   s.locate,
+		Locate:   ingest.Locator(s.Index, s.Packs),
 	}, nil
 }
 
@@ -101,23 +99,6 @@ func (s *Stores) Shelf(packs blob.Getter, level index.Level) ingest.Shelf {
 		Record:   func() ingest.Recorder { return index.NewBuilder(s.KV, level) },
 		Complete: s.Streamer.Complete,
 	}
-}
-
-// locate finds a copy of a block that is stored already.
-func (s *Stores) locate(ctx context.Context, c cid.Cid) (ingest.Known, error) {
-	d, err := digest.FromCID(c)
-	if err != nil {
-		return ingest.Known{}, err
-	}
-	for r, err := range s.Index.Blobs(ctx, d) {
-		if err != nil {
-			return ingest.Known{}, err
-		}
-		// Whether a CAR frame of just this CID stands before the bytes is not
-		// recorded, so the plan will not count on it.
-		return ingest.Known{Location: r.Location, Offset: r.Offset}, nil
-	}
-	return ingest.Known{}, fmt.Errorf("node: block %s: %w", c, fs.ErrNotExist)
 }
 
 // Quarantine keeps the block of a fault from being served, by a running node too.
