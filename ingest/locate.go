@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 
 	"github.com/ipfs/go-cid"
@@ -55,15 +56,21 @@ func Locator(x *index.Index, packs blob.Getter) func(context.Context, cid.Cid) (
 }
 
 // framed reports whether the frame of a CAR section of c stands before the bytes.
+// A pack that ends before they do does not have them.
 func framed(ctx context.Context, packs blob.Getter, rec index.Record, c cid.Cid) (bool, error) {
 	head := car.AppendHead(nil, c, rec.Length)
-	off := rec.Offset - int64(len(head))
-	if off < 0 {
-		return false, nil
+	off := max(rec.Offset-int64(len(head)), 0)
+	obj, err := packs.Get(ctx, pack.Key(rec.Location.Pack), off, rec.Offset-off)
+	if errors.Is(err, blob.ErrRange) {
+		return false, fs.ErrNotExist
 	}
-	got, err := blob.Read(ctx, packs, pack.Key(rec.Location.Pack), off, int64(len(head)))
 	if err != nil {
 		return false, err
 	}
-	return bytes.Equal(got, head), nil
+	defer obj.Close()
+	if obj.Info().Size < rec.Offset+rec.Length {
+		return false, fs.ErrNotExist
+	}
+	got, err := io.ReadAll(obj)
+	return bytes.Equal(got, head), err
 }

@@ -1,14 +1,17 @@
 package ingest_test
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"math/rand/v2"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/ipfs/go-cid"
 
+	"github.com/hashstream/hashstream/blob"
 	"github.com/hashstream/hashstream/block"
 	"github.com/hashstream/hashstream/ingest"
 )
@@ -56,6 +59,43 @@ func TestDedupIsServed(t *testing.T) {
 	absent := blocks{}.add(t, cid.Raw, []byte("nobody has this"))
 	if _, err := n.dst.Locate(t.Context(), absent); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v, want fs.ErrNotExist", err)
+	}
+}
+
+// TestLocateInDamagedPacks looks for blocks in packs that lost their end.
+func TestLocateInDamagedPacks(t *testing.T) {
+	n := newNode()
+	fsys := fstest.MapFS{"a": {Data: []byte("the first")}, "b": {Data: []byte("the second")}}
+	c := func(name string) cid.Cid {
+		res, err := ingest.Add(t.Context(), fsys, name, n.dst, &ingest.Options{Profile: profiles(t)["v1 small"]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.Root
+	}
+	a, b := c("a"), c("b")
+	locate := ingest.Locator(n.index, n.packs)
+	for keep := int64(200); ; keep = keep * 3 / 4 {
+		for info, err := range n.packs.List(t.Context(), "") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, err := blob.Read(t.Context(), n.packs, info.Key, 0, min(info.Size-1, keep))
+			if err == nil {
+				err = n.packs.Put(t.Context(), info.Key, bytes.NewReader(data))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, c := range []cid.Cid{a, b} {
+			if known, err := locate(t.Context(), c); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%d bytes kept: %+v, %v, want fs.ErrNotExist", keep, known, err)
+			}
+		}
+		if keep == 0 {
+			return
+		}
 	}
 }
 
