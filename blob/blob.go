@@ -8,7 +8,8 @@
 // # Errors
 //
 // An absent key matches [io/fs.ErrNotExist], a malformed one [io/fs.ErrInvalid], a
-// range that starts beyond the object [ErrRange].
+// range that starts beyond the object [ErrRange], an object that is no longer the one
+// that was asked for [ErrChanged].
 //
 // Stores are safe for concurrent use, by several processes too.
 package blob
@@ -28,6 +29,10 @@ import (
 // ErrRange reports a read that starts beyond the end of an object.
 var ErrRange = errors.New("range starts beyond the end of the object")
 
+// ErrChanged reports an object that is not the one whose identity was given. The one
+// that was meant is absent, so it matches [io/fs.ErrNotExist].
+var ErrChanged = fmt.Errorf("the object has changed: %w", fs.ErrNotExist)
+
 // Info describes a stored object.
 type Info struct {
 	Key     string
@@ -37,6 +42,11 @@ type Info struct {
 	// identity. Whoever checked the bytes of one version need not check them again.
 	// Empty means that the store cannot tell.
 	Version string
+	// Identity is what tells this content from what replaces it, and can be remembered
+	// longer than a process lives: an ETag; size, modification time and inode of a
+	// file. A rename or a hard link keeps it. It is weaker than Version where the
+	// store's clock is coarse. Empty means that the store cannot tell.
+	Identity string
 }
 
 // Object is an open range of a stored object. One that implements [io.WriterTo]
@@ -53,6 +63,22 @@ type Getter interface {
 	// that reaches over the end is cut there, and one that starts at the end is
 	// empty. The caller closes the object.
 	Get(ctx context.Context, key string, off, n int64) (Object, error)
+}
+
+// Conditional is a Getter that can demand that an object is still the one it was, in the
+// same request that reads it.
+type Conditional interface {
+	// GetIf is Get of the object that had identity, an [Info.Identity] of this store:
+	// if another stands there now, the error matches [ErrChanged]. So does an error
+	// of the object's Read once it notices that it would mix the two.
+	GetIf(ctx context.Context, key, identity string, off, n int64) (Object, error)
+}
+
+// Rechecker is an [Object] whose bytes may be changed by others while they are read.
+type Rechecker interface {
+	// Recheck returns an error that matches [ErrChanged] unless everything that was
+	// read so far belongs to what [Object] describes.
+	Recheck() error
 }
 
 // Putter writes whole objects.

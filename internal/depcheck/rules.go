@@ -53,10 +53,10 @@ func Hashstream() Rules {
 	return Rules{
 		Module: "github.com/hashstream/hashstream",
 		Layers: map[string]int{
-			"digest": 0, "block": 0, "car": 0, "unixfs": 0, "did": 0, "nostr": 0, "ipns": 0,
-			"blob": 1, "kv": 1,
+			"digest": 0, "block": 0, "car": 0, "unixfs": 0, "bao": 0, "did": 0, "nostr": 0, "ipns": 0,
+			"blob": 1, "kv": 1, "queue": 1,
 			"index": 2, "pack": 2, "dag": 2, "ingest": 2, "streamer": 2, "scrub": 2,
-			"pipeline": 2, "pin": 2, "naming": 2, "ipni": 2, "access": 2, "dwn": 2,
+			"pipeline": 2, "origin": 2, "outboard": 2, "pin": 2, "naming": 2, "ipni": 2, "access": 2, "dwn": 2,
 			"gateway": 3, "fetch": 3, "p2p": 3, "ipni/ipnihttp": 3, "pin/pinhttp": 3, "dwn/dwnhttp": 3, "nostr/nostrws": 3,
 			"internal": 4, "cmd": 4,
 		},
@@ -67,12 +67,17 @@ func Hashstream() Rules {
 		Ends:        map[string]string{"fetch": "gateway"},
 		Assembly:    4,
 		Backends: []string{
-			"blob/fsblob", "blob/memblob", "blob/httpblob", "blob/cloudblob",
+			"blob/fsblob", "blob/treeblob", "blob/memblob", "blob/httpblob", "blob/cloudblob",
 			"kv/pebblekv", "kv/pgkv", "kv/memkv",
+			"queue/memqueue", "queue/natsqueue", "queue/sqsqueue",
 		},
 		BackendUsers: []string{"internal/backends", "internal/node"},
 		Heavy: []Heavy{
-			{Modules: []string{"gocloud.dev", "github.com/aws", "cloud.google.com", "github.com/Azure"}, Homes: []string{"blob/cloudblob"}},
+			{
+				Modules: []string{"gocloud.dev", "github.com/aws", "cloud.google.com", "github.com/Azure"},
+				Homes:   []string{"blob/cloudblob", "queue/sqsqueue"},
+			},
+			{Modules: []string{"github.com/nats-io"}, Homes: []string{"queue/natsqueue"}},
 			{Modules: []string{"github.com/jackc/pgx"}, Homes: []string{"kv/pgkv"}},
 			{Modules: []string{"github.com/cockroachdb/pebble"}, Homes: []string{"kv/pebblekv"}},
 			{
@@ -88,7 +93,7 @@ func Hashstream() Rules {
 		Knows: map[string][]string{"gateway": {"digest", "block", "car", "unixfs", "ipns"}},
 
 		BadNames: []string{"util", "utils", "common", "types", "helper", "helpers", "core", "base", "misc", "shared"},
-		EnvUsers: []string{"internal/config", "internal/cli", "cmd"},
+		EnvUsers: []string{"internal/config", "internal/cli", "internal/servertest", "cmd"},
 		PureCalls: []string{
 			"errors.New", "fmt.Errorf", "regexp.MustCompile", "base32.NewEncoding", "cid.NewCidV1", "cid.MustParse", "strings.NewReplacer",
 			"multihash.Multihash", "byte", "string",
