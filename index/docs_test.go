@@ -36,7 +36,7 @@ func TestDocumentedVectors(t *testing.T) {
 	documented["segment"] = vectors(t, "plan.md")["segment"]
 	for name, b := range map[string][]byte{
 		"location-pack": Location{Pack: d}.Encode(),
-		"location-path": Location{Path: "data/log.txt"}.Encode(),
+		"location-path": Location{Path: "/data/log.txt", Version: "b-5-7"}.Encode(),
 		"ref-pack":      r[:],
 		"block":         place{98, 262144}.encode(),
 		"containing":    containing{flags: containingFile, first: 2, count: 6, position: 3, fileBytes: 700, sections: 1000, repeated: 1200}.encode(),

@@ -2,16 +2,21 @@ package index
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 
 	"github.com/hashstream/hashstream/digest"
 )
 
 // Location is where bytes are: in a pack, or in a raw file that was never
-// transformed. Exactly one field is set.
+// transformed. Either Pack or Path is set.
 type Location struct {
 	Pack digest.Digest // a pack in the pack store
-	Path string        // a path or URL
+	Path string        // an absolute path, or a URL without credentials
+	// Version is the identity that the file at Path had (blob.Info.Identity). It is
+	// part of the location: a file that changes is at another one, and what was
+	// recorded of the old one is never believed of the new.
+	Version string
 }
 
 const (
@@ -37,11 +42,12 @@ func (l Location) ref() ref {
 	return ref(sum[:16])
 }
 
-// Encode returns the binary form: a kind byte, then the multihash of the pack or
-// the path.
+// Encode returns the binary form: a kind byte, then the multihash of the pack, or
+// the length of the version, the version and the path.
 func (l Location) Encode() []byte {
 	if l.Path != "" {
-		return append([]byte{locationPath}, l.Path...)
+		b := binary.AppendUvarint([]byte{locationPath}, uint64(len(l.Version)))
+		return append(append(b, l.Version...), l.Path...)
 	}
 	return l.Pack.AppendTo([]byte{locationPack})
 }
@@ -59,7 +65,12 @@ func ParseLocation(b []byte) (Location, error) {
 		}
 		return Location{Pack: d}, nil
 	case locationPath:
-		return Location{Path: string(b[1:])}, nil
+		d := decoder{b: string(b[1:])}
+		n := d.count(len(d.b) - 1)
+		if d.err != nil || n >= len(d.b) {
+			return Location{}, fmt.Errorf("%w: location of a file without a path", ErrCorrupt)
+		}
+		return Location{Version: d.b[:n], Path: d.b[n:]}, nil
 	}
 	return Location{}, fmt.Errorf("%w: location of kind %d", ErrCorrupt, b[0])
 }

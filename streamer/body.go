@@ -12,7 +12,6 @@ import (
 	"github.com/hashstream/hashstream/car"
 	"github.com/hashstream/hashstream/dag"
 	"github.com/hashstream/hashstream/digest"
-	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/streamer/sections"
 )
 
@@ -72,7 +71,7 @@ func (s *Streamer) openTerminus(ctx context.Context, src source, sel block.Selec
 	if s.o.Trace.Planned != nil {
 		s.o.Trace.Planned(err == nil)
 	}
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errGone) {
 		return s.openWalk(ctx, src, sel, prefix)
 	}
 	if err != nil {
@@ -85,10 +84,11 @@ func (s *Streamer) openTerminus(ctx context.Context, src source, sel block.Selec
 	return &planBody{s: s, sel: ps, prefix: prefix, size: int64(len(prefix)) + size, exact: exact}, nil
 }
 
-// planFor finds a plan that answers sel, which has no path, and whose first pack
-// is there, so that what was deleted is not promised. No such plan is
-// [fs.ErrNotExist].
+// planFor finds a plan that answers sel, which has no path, and whose first
+// locations are there, so that what was deleted is not promised. No such plan is
+// [fs.ErrNotExist], and errGone if there was one.
 func (s *Streamer) planFor(ctx context.Context, d digest.Digest, sel block.Selection) (sections.Selection, error) {
+	var gone error
 	for p, err := range s.index.Plans(ctx, d) {
 		if err != nil {
 			return sections.Selection{}, err
@@ -97,32 +97,18 @@ func (s *Streamer) planFor(ctx context.Context, d digest.Digest, sel block.Selec
 		if err == nil && ok {
 			err = s.present(ctx, ps)
 		}
+		if errors.Is(err, errGone) {
+			gone = err
+		}
 		if errors.Is(err, fs.ErrNotExist) || err == nil && !ok {
 			continue
 		}
 		return ps, err
 	}
+	if gone != nil {
+		return sections.Selection{}, fmt.Errorf("streamer: plan of %s: %w", d, gone)
+	}
 	return sections.Selection{}, fmt.Errorf("streamer: plan of %s: %w", d, fs.ErrNotExist)
-}
-
-// present makes sure that the first pack of a selection is there.
-func (s *Streamer) present(ctx context.Context, ps sections.Selection) error {
-	for st, err := range ps.Stretches(ctx) {
-		if err != nil {
-			return err
-		}
-		return s.stat(ctx, st.Location)
-	}
-	return nil
-}
-
-func (s *Streamer) stat(ctx context.Context, loc index.Location) error {
-	key, err := s.key(loc)
-	if err != nil {
-		return err
-	}
-	_, err = s.packs.Stat(ctx, key)
-	return err
 }
 
 // openSingle opens a CAR that ends with one block.

@@ -23,7 +23,7 @@ func (s *Streamer) openRaw(ctx context.Context, d digest.Digest) (block.Body, er
 // openBlock finds a copy of one block that can be read.
 func (s *Streamer) openBlock(ctx context.Context, src source, d digest.Digest) (block.Ranger, error) {
 	if f, ok := s.places.GetIfPresent(d); ok && s.stillThere(ctx, f) {
-		return &rawBody{s: s, rec: f.Record, key: f.key}, nil
+		return &rawBody{s: s, rec: f.Record}, nil
 	}
 	var failed error
 	for rec, err := range s.index.Places(ctx, d, src.containing) {
@@ -37,12 +37,9 @@ func (s *Streamer) openBlock(ctx context.Context, src source, d digest.Digest) (
 			continue
 		}
 		f := &found{Record: rec, read: time.Now()}
-		if f.key, err = s.key(rec.Location); err != nil {
-			return nil, err
-		}
 		f.seen.Store(f.read.UnixNano())
 		s.places.Set(d, f)
-		return &rawBody{s: s, rec: rec, key: f.key}, nil
+		return &rawBody{s: s, rec: rec}, nil
 	}
 	if failed != nil {
 		return nil, failed
@@ -51,17 +48,12 @@ func (s *Streamer) openBlock(ctx context.Context, src source, d digest.Digest) (
 	if err != nil {
 		return nil, err
 	}
-	key, err := s.key(rec.Location)
-	if err != nil {
-		return nil, err
-	}
-	return &rawBody{s: s, rec: rec, key: key}, s.stat(ctx, rec.Location)
+	return &rawBody{s: s, rec: rec}, s.stat(ctx, rec.Location)
 }
 
 // found is the place of a block that was opened.
 type found struct {
 	index.Record
-	key  string       // of its location
 	read time.Time    // when the index said so
 	seen atomic.Int64 // when its object was last seen there, in unix nanoseconds
 }
@@ -89,7 +81,6 @@ func (s *Streamer) stillThere(ctx context.Context, f *found) bool {
 type rawBody struct {
 	s   *Streamer
 	rec index.Record
-	key string // of its location
 }
 
 func (b *rawBody) Size() (int64, bool) { return b.rec.Length, true }
@@ -121,7 +112,7 @@ func (b *rawBody) sendVerified(ctx context.Context, w io.Writer, off, n int64) (
 	if b.s.o.Verify == VerifyAlways {
 		return 0, false, nil
 	}
-	obj, err := b.s.packs.Get(ctx, b.key, b.rec.Offset+off, n)
+	obj, err := b.s.get(ctx, b.rec.Location, b.rec.Offset+off, n)
 	if err != nil {
 		return 0, false, nil // the slow way says why, or finds another copy
 	}
@@ -129,20 +120,27 @@ func (b *rawBody) sendVerified(ctx context.Context, w io.Writer, off, n int64) (
 	if !b.s.trusted(ctx, b.rec.Location, obj, b.rec.Offset, b.rec.Length) {
 		return 0, false, nil
 	}
-	sent, err := obj.(io.WriterTo).WriteTo(w)
-	if err == nil && sent != n {
-		err = fmt.Errorf("streamer: send %s: %w", b.rec.Digest, io.ErrUnexpectedEOF)
+	if wt, ok := obj.(io.WriterTo); ok {
+		sent, err := wt.WriteTo(w)
+		if err == nil && sent != n {
+			err = fmt.Errorf("streamer: send %s: %w", b.rec.Digest, io.ErrUnexpectedEOF)
+		}
+		return sent, true, err
 	}
-	return sent, true, err
+	buf := b.s.buffers.get(n)
+	defer b.s.buffers.Put(buf)
+	if _, err := io.ReadFull(obj, *buf); err != nil || recheck(obj) != nil {
+		return 0, false, nil
+	}
+	sent, err := w.Write(*buf)
+	return int64(sent), true, err
 }
 
-// trusted reports whether n bytes from off of an object at loc may be sent by its
-// WriteTo, without hashing them now. Nothing may, at a location with a copy in
-// quarantine.
+// trusted reports whether n bytes from off of an object at loc may be sent without
+// hashing them now. Nothing may, at a location with a copy in quarantine.
 func (s *Streamer) trusted(ctx context.Context, loc index.Location, obj blob.Object, off, n int64) bool {
-	if _, ok := obj.(io.WriterTo); !ok || s.o.Verify == VerifyAlways || s.suspects.has(ctx, s.index, loc) {
+	if s.o.Verify == VerifyAlways || s.suspects.has(ctx, s.index, loc) {
 		return false
 	}
-	info := obj.Info()
-	return s.o.Verify == VerifyNever || s.verified.Covers(info.Key, info.Version, off, n)
+	return s.o.Verify == VerifyNever || s.verified.Covers(key(loc), obj.Info().Version, off, n)
 }

@@ -2,17 +2,12 @@ package streamer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"sync"
 
 	"github.com/hashstream/hashstream/blob"
-	"github.com/hashstream/hashstream/block"
-	"github.com/hashstream/hashstream/car"
-	"github.com/hashstream/hashstream/digest"
-	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/streamer/sections"
 )
 
@@ -145,13 +140,14 @@ type readyRun struct {
 }
 
 // piece is bytes that may be sent: in memory, verified in an open object, or
-// those of a run that is verified while it is sent.
+// those of a run that pass through memory.
 type piece struct {
-	data []byte
-	obj  blob.Object
-	n    int64         // bytes of obj
-	run  *sections.Run // not verified yet
-	err  error         // why there is no obj to read the run from
+	data    []byte
+	obj     blob.Object
+	n       int64         // bytes of obj
+	run     *sections.Run // copied, and verified meanwhile unless it is trusted
+	trusted bool
+	err     error // why there is no obj to read the run from
 }
 
 func closePieces(ps []piece) {
@@ -178,7 +174,7 @@ func (s *Streamer) sendPieces(ctx context.Context, w io.Writer, ps []piece) (int
 func (s *Streamer) sendPiece(ctx context.Context, w io.Writer, p piece) (int64, error) {
 	switch {
 	case p.run != nil:
-		return s.sendChecked(ctx, w, p)
+		return s.sendCopied(ctx, w, p)
 	case p.obj == nil:
 		n, err := w.Write(p.data)
 		return int64(n), err
@@ -197,7 +193,7 @@ func (s *Streamer) prepare(ctx context.Context, r *sections.Run) ([]piece, error
 	if r.Empty() {
 		return []piece{{data: r.Prefix}}, nil
 	}
-	obj, err := s.open(ctx, r)
+	obj, err := s.get(ctx, r.Location, r.Off, r.N)
 	if err != nil {
 		return []piece{{run: r, err: err}}, ctx.Err()
 	}
@@ -209,27 +205,41 @@ func (s *Streamer) prepare(ctx context.Context, r *sections.Run) ([]piece, error
 	if !ok {
 		return []piece{{run: r, obj: obj, n: r.N}}, nil
 	}
-	return wholeRun(r, obj), nil
+	return trustedRun(r, obj), nil
 }
 
-// trustedPieces is prepare for a run that was verified before, and nil for others.
+// trustedPieces is prepare for a run that was verified before and is at hand, and nil
+// for others.
 func (s *Streamer) trustedPieces(ctx context.Context, r *sections.Run) []piece {
 	if r.Empty() {
 		return []piece{{data: r.Prefix}}
 	}
-	obj, err := s.open(ctx, r)
+	obj, err := s.get(ctx, r.Location, r.Off, r.N)
 	if err != nil {
 		return nil
 	}
-	if !s.trusted(ctx, r.Location, obj, r.Off, r.N) {
+	if !near(obj) || !s.trusted(ctx, r.Location, obj, r.Off, r.N) {
 		obj.Close()
 		return nil
 	}
-	return wholeRun(r, obj)
+	return trustedRun(r, obj)
 }
 
-// wholeRun is what to send of a run, all of which is right in obj.
-func wholeRun(r *sections.Run, obj blob.Object) []piece {
+// near reports whether obj is read cheaply and more than once: it is a file or in
+// memory. What comes over a network is opened while other things are sent.
+func near(obj blob.Object) bool {
+	switch obj.(type) {
+	case io.WriterTo, blob.Rechecker:
+		return true
+	}
+	return false
+}
+
+// trustedRun is what to send of a run, all of which is right in obj.
+func trustedRun(r *sections.Run, obj blob.Object) []piece {
+	if _, ok := obj.(io.WriterTo); !ok || r.Bare {
+		return []piece{{run: r, obj: obj, n: r.N, trusted: true}}
+	}
 	p := piece{obj: obj, n: r.N}
 	if len(r.Prefix) > 0 {
 		return []piece{{data: r.Prefix}, p}
@@ -237,104 +247,20 @@ func wholeRun(r *sections.Run, obj blob.Object) []piece {
 	return []piece{p}
 }
 
-func (s *Streamer) open(ctx context.Context, r *sections.Run) (blob.Object, error) {
-	key, err := s.key(r.Location)
-	if err != nil {
-		return nil, err
-	}
-	return s.packs.Get(ctx, key, r.Off, r.N)
-}
-
-// sendable reports whether obj can be sent without passing through memory,
+// sendable reports whether obj can be sent without being hashed while it is sent,
 // because every section of r in it is verified, now or before.
 func (s *Streamer) sendable(ctx context.Context, obj blob.Object, r *sections.Run) (bool, error) {
 	if s.trusted(ctx, r.Location, obj, r.Off, r.N) {
 		return true, nil
 	}
-	if _, ok := obj.(io.WriterTo); !ok {
+	version := obj.Info().Version
+	if !near(obj) || version == "" {
 		return false, nil
 	}
-	key, version := obj.Info().Key, obj.Info().Version
-	whole, err := s.verify(ctx, key, version, r)
+	whole, err := s.verify(ctx, version, r)
 	if err != nil || !whole {
 		return false, err
 	}
-	s.verified.Add(key, version, r.Off, r.N)
+	s.verified.Add(key(r.Location), version, r.Off, r.N)
 	return true, nil
-}
-
-// sendChecked sends a run through memory, a batch at a time. A block that is bad in
-// p's object, or every block if there is none, comes from another copy. Nothing is
-// written before the first batch is right.
-func (s *Streamer) sendChecked(ctx context.Context, w io.Writer, p piece) (int64, error) {
-	out := &prefixWriter{w: w, prefix: p.run.Prefix}
-	for entries := range p.run.Batches() {
-		if err := s.sendBatch(ctx, out, &p, entries); err != nil {
-			return out.sent, err
-		}
-	}
-	return out.sent, nil
-}
-
-// sendBatch reads the next entries from p, and notes if no more can be read.
-func (s *Streamer) sendBatch(ctx context.Context, w io.Writer, p *piece, entries []index.Entry) error {
-	at := entries[0].Start()
-	buf := s.buffers.get(entries[len(entries)-1].End() - at)
-	defer s.buffers.Put(buf)
-	have := 0
-	if p.err == nil {
-		have, p.err = io.ReadFull(p.obj, *buf)
-	}
-	for _, e := range entries {
-		section := (*buf)[e.Start()-at : e.End()-at]
-		wrong := p.err
-		if e.End()-at <= int64(have) {
-			wrong = s.checkEntry(ctx, p.run.Location, e, section)
-		}
-		if wrong == nil {
-			continue
-		}
-		if err := s.repair(ctx, e, section, wrong); err != nil {
-			return err
-		}
-	}
-	_, err := w.Write(*buf)
-	return err
-}
-
-// repair makes the section of an entry right: from the plan if only its frame is
-// damaged, else from another copy of the block.
-func (s *Streamer) repair(ctx context.Context, e index.Entry, section []byte, wrong error) error {
-	c, err := e.CID()
-	if err != nil {
-		return err
-	}
-	if !errors.Is(wrong, errFrame) {
-		b, err := s.entryCopy(ctx, e, wrong)
-		if err != nil {
-			return err
-		}
-		copy(section[int64(len(section))-e.Size:], b.Data)
-	}
-	if e.Framed {
-		copy(section, car.AppendHead(nil, c, e.Size))
-	}
-	return nil
-}
-
-// entryCopy returns the block of an entry from a copy elsewhere.
-func (s *Streamer) entryCopy(ctx context.Context, e index.Entry, failed error) (block.Block, error) {
-	c, err := e.CID()
-	if err != nil {
-		return block.Block{}, err
-	}
-	d, err := digest.FromCID(c)
-	if err != nil {
-		return block.Block{}, err
-	}
-	data, err := s.otherCopy(ctx, d, failed)
-	if err == nil && int64(len(data)) != e.Size {
-		err = fmt.Errorf("streamer: plan says %d bytes of %s: %w", e.Size, c, index.ErrCorrupt)
-	}
-	return block.Block{CID: c, Data: data}, err
 }

@@ -39,7 +39,6 @@ import (
 	"github.com/hashstream/hashstream/block"
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
-	"github.com/hashstream/hashstream/pack"
 	"github.com/hashstream/hashstream/streamer/sections"
 	"github.com/hashstream/hashstream/streamer/spans"
 )
@@ -68,7 +67,10 @@ type Options struct {
 	// for which there is no plan: a few blocks can stand for a DAG without end.
 	// A body that is longer fails with [dag.ErrLimit]. Default 4,194,304.
 	MaxRepeating int64
-	Trace        Trace
+	// Files reads raw files by the path of their location, on condition of its
+	// version. Without it what lies in raw files is absent.
+	Files blob.Conditional
+	Trace Trace
 	// Quarantine is told of every copy that failed verification, so that it can be
 	// kept from being served by others.
 	Quarantine func(ctx context.Context, d digest.Digest, loc index.Location, cause error)
@@ -129,20 +131,10 @@ func New(idx *index.Index, packs Store, o *Options) *Streamer {
 // Distrust forgets that anything at loc was verified. A scrubber calls it for a
 // location where it found a bad block.
 func (s *Streamer) Distrust(loc index.Location) {
-	if key, err := s.key(loc); err == nil {
-		s.verified.Forget(key)
-	}
+	s.verified.Forget(key(loc))
 	s.suspects.forget()
 	s.cache.InvalidateAll()
 	s.places.InvalidateAll()
-}
-
-// key is the name of a location in the pack store.
-func (s *Streamer) key(loc index.Location) (string, error) {
-	if loc.Pack.IsZero() {
-		return "", fmt.Errorf("streamer: location %s: no store holds it: %w", loc, fs.ErrNotExist)
-	}
-	return pack.Key(loc.Pack), nil
 }
 
 // Blocks implements [block.Source].
@@ -292,32 +284,31 @@ func worse(a, b error) error {
 
 // read returns the bytes of a record, verified.
 func (s *Streamer) read(ctx context.Context, rec index.Record) ([]byte, error) {
-	key, err := s.key(rec.Location)
-	if err != nil {
-		return nil, err
-	}
 	if rec.Length > block.MaxSize {
 		return nil, fmt.Errorf("streamer: block %s of %d bytes: %w", rec.Digest, rec.Length, block.ErrTooLarge)
 	}
-	obj, err := s.packs.Get(ctx, key, rec.Offset, rec.Length)
+	obj, err := s.get(ctx, rec.Location, rec.Offset, rec.Length)
 	if err != nil {
 		return nil, err
 	}
 	defer obj.Close()
 	data := make([]byte, rec.Length)
 	if _, err := io.ReadFull(obj, data); err != nil {
-		err = fmt.Errorf("streamer: read %s in %s: %w", rec.Digest, key, truncated(err))
-		return nil, s.distrust(ctx, rec.Digest, rec.Location, err)
+		err = fmt.Errorf("streamer: read %s in %s: %w", rec.Digest, rec.Location, truncated(err))
+		return nil, s.distrust(ctx, rec.Digest, rec.Location, obj, err)
 	}
 	if err := s.check(ctx, rec, data); err != nil {
-		return nil, s.distrust(ctx, rec.Digest, rec.Location, err)
+		return nil, s.distrust(ctx, rec.Digest, rec.Location, obj, err)
 	}
-	s.verified.Add(key, obj.Info().Version, rec.Offset, rec.Length)
+	s.verified.Add(key(rec.Location), obj.Info().Version, rec.Offset, rec.Length)
 	return data, nil
 }
 
 // truncated makes an early end what it is here: bytes that are not those promised.
 func truncated(err error) error {
+	if errors.Is(err, blob.ErrChanged) {
+		return err
+	}
 	if err == io.EOF || err == io.ErrUnexpectedEOF || errors.Is(err, blob.ErrRange) {
 		return fmt.Errorf("%w: %w", digest.ErrMismatch, io.ErrUnexpectedEOF)
 	}
@@ -343,10 +334,14 @@ func (s *Streamer) check(ctx context.Context, rec index.Record, data []byte) err
 	return err
 }
 
-// distrust reports a copy that is corrupt and returns err.
-func (s *Streamer) distrust(ctx context.Context, d digest.Digest, loc index.Location, err error) error {
+// distrust reports a copy that is corrupt and returns err. A raw file that was changed
+// while it was read is not corrupt: what was meant is gone.
+func (s *Streamer) distrust(ctx context.Context, d digest.Digest, loc index.Location, obj blob.Object, err error) error {
 	if err == nil || !errors.Is(err, digest.ErrMismatch) {
 		return err
+	}
+	if changed := recheck(obj); changed != nil {
+		return fmt.Errorf("streamer: %s: %w", loc, changed)
 	}
 	s.places.Invalidate(d)
 	if s.o.Quarantine != nil {
@@ -354,35 +349,4 @@ func (s *Streamer) distrust(ctx context.Context, d digest.Digest, loc index.Loca
 	}
 	s.suspects.add(loc)
 	return fmt.Errorf("streamer: %s: %w", loc, err)
-}
-
-// Complete reports whether a plan of root is stored of which every pack is there,
-// and none has a copy in quarantine. It reads no pack.
-func (s *Streamer) Complete(ctx context.Context, root digest.Digest) (bool, error) {
-	for p, err := range s.index.Plans(ctx, root) {
-		if err != nil {
-			return false, err
-		}
-		if err := s.packsOf(ctx, p); err == nil || !errors.Is(err, fs.ErrNotExist) {
-			return err == nil, err
-		}
-	}
-	return false, nil
-}
-
-func (s *Streamer) packsOf(ctx context.Context, p index.Plan) error {
-	known := map[index.Location]bool{}
-	for loc, err := range p.Locations(ctx) {
-		if err == nil && !known[loc] {
-			err = s.stat(ctx, loc)
-			known[loc] = true
-			if err == nil && s.suspects.has(ctx, s.index, loc) {
-				err = fmt.Errorf("streamer: %s is damaged: %w", loc, fs.ErrNotExist)
-			}
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

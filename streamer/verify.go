@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/hashstream/hashstream/blob"
 	"github.com/hashstream/hashstream/car"
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
@@ -14,7 +15,7 @@ import (
 )
 
 // verify hashes every section of r on all cores and reports whether all are right.
-func (s *Streamer) verify(ctx context.Context, key, version string, r *sections.Run) (bool, error) {
+func (s *Streamer) verify(ctx context.Context, version string, r *sections.Run) (bool, error) {
 	var bad atomic.Bool
 	var workers sync.WaitGroup
 	defer workers.Wait()
@@ -26,7 +27,7 @@ func (s *Streamer) verify(ctx context.Context, key, version string, r *sections.
 		}
 		workers.Go(func() {
 			defer func() { <-s.hashing }()
-			if !s.verifyBatch(ctx, key, version, r.Location, entries) {
+			if !s.verifyBatch(ctx, version, r.Location, entries) {
 				bad.Store(true)
 			}
 		})
@@ -53,12 +54,12 @@ func (p *buffers) get(n int64) *[]byte {
 
 // verifyBatch hashes entries that stand together in a version of an object and
 // reports whether all are right.
-func (s *Streamer) verifyBatch(ctx context.Context, key, version string, loc index.Location, entries []index.Entry) bool {
+func (s *Streamer) verifyBatch(ctx context.Context, version string, loc index.Location, entries []index.Entry) bool {
 	from := entries[0].Start()
 	n := entries[len(entries)-1].End() - from
 	buf := s.buffers.get(n)
 	defer s.buffers.Put(buf)
-	obj, err := s.packs.Get(ctx, key, from, n)
+	obj, err := s.get(ctx, loc, from, n)
 	if err != nil {
 		return false
 	}
@@ -71,7 +72,7 @@ func (s *Streamer) verifyBatch(ctx context.Context, key, version string, loc ind
 	}
 	whole := true
 	for _, e := range entries {
-		if s.checkEntry(ctx, loc, e, (*buf)[e.Start()-from:e.End()-from]) != nil {
+		if s.checkEntry(ctx, loc, obj, e, (*buf)[e.Start()-from:e.End()-from]) != nil {
 			whole = false
 		}
 	}
@@ -79,7 +80,7 @@ func (s *Streamer) verifyBatch(ctx context.Context, key, version string, loc ind
 }
 
 // checkEntry verifies the bytes that loc holds for e, and reports them if they are bad.
-func (s *Streamer) checkEntry(ctx context.Context, loc index.Location, e index.Entry, section []byte) error {
+func (s *Streamer) checkEntry(ctx context.Context, loc index.Location, obj blob.Object, e index.Entry, section []byte) error {
 	if s.o.Verify == VerifyNever && !s.suspects.has(ctx, s.index, loc) {
 		return nil
 	}
@@ -87,7 +88,7 @@ func (s *Streamer) checkEntry(ctx context.Context, loc index.Location, e index.E
 	if s.o.Trace.Verified != nil {
 		s.o.Trace.Verified(1, e.Size, err)
 	}
-	return s.distrust(ctx, d, loc, err)
+	return s.distrust(ctx, d, loc, obj, err)
 }
 
 // checkSection verifies the frame, if there is one, and the block of an entry.

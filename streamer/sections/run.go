@@ -14,13 +14,16 @@ import (
 // next run to be verified while this one is being sent.
 const MaxRun = 8 << 20
 
-// Run is CAR sections that stand one after the other in one location, or one
-// block whose frame is not there.
+// Run is CAR sections that stand one after the other in one location, or blocks of a
+// raw file whose frames are nowhere, or one such block of a pack.
 type Run struct {
 	Prefix   []byte // written first
 	Location index.Location
-	Off, N   int64           // the bytes of Location, N of them from Off
-	parts    [][]index.Entry // in order; none is empty
+	Off, N   int64 // the bytes of Location, N of them from Off
+	// Bare tells that each block's frame must be written before it. It is set for
+	// raw files alone; the one frame that a pack does not hold is in Prefix.
+	Bare  bool
+	parts [][]index.Entry // in order; none is empty
 }
 
 // Runs coalesces the selected entries.
@@ -59,7 +62,7 @@ func (r *Run) Empty() bool { return len(r.parts) == 0 }
 func (r *Run) begin(e index.Entry, loc index.Location) error {
 	r.Location, r.Off, r.N = loc, e.Start(), e.End()-e.Start()
 	r.parts = append(r.parts, []index.Entry{e})
-	if e.Framed {
+	if r.Bare = loc.Path != "" && !e.Framed; r.Bare || e.Framed {
 		return nil
 	}
 	c, err := e.CID()
@@ -73,13 +76,18 @@ func (r *Run) extend(st Stretch) int {
 	if r.Empty() || st.Location != r.Location || st.Entries[0].Start() != r.Off+r.N {
 		return 0
 	}
-	if !r.parts[0][0].Framed || !st.Entries[0].Framed {
+	if st.Entries[0].Framed == r.Bare || !r.Bare && !r.parts[0][0].Framed {
 		return 0
 	}
 	to := r.Off + MaxRun
 	n := sort.Search(len(st.Entries), func(i int) bool { return st.Entries[i].End() > to })
-	if n > 0 {
+	switch {
+	case n > 0 && r.Bare: // they come one by one, and are read together
+		r.parts[0] = append(r.parts[0], st.Entries[:n]...)
+	case n > 0:
 		r.parts = append(r.parts, st.Entries[:n])
+	}
+	if n > 0 {
 		r.N = st.Entries[n-1].End() - r.Off
 	}
 	return n

@@ -50,8 +50,12 @@ func (c *checked) search(off int64) int {
 	return sort.Search(len(c.spans), func(i int) bool { return c.spans[i].to >= off })
 }
 
-// Add adds n bytes from off of this version, and forgets other versions.
+// Add adds n bytes from off of this version, and forgets other versions. Of the empty
+// version nothing is kept.
 func (s *Set) Add(key, version string, off, n int64) {
+	if version == "" {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ranges >= maxRanges {
