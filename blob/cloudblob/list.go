@@ -1,0 +1,133 @@
+package cloudblob
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io/fs"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/hashstream/hashstream/blob"
+)
+
+// Entry is an object, or a common prefix of objects, directly below a prefix.
+type Entry struct {
+	Name string    // the last segment of the key
+	Dir  bool      // whether it is a prefix; then Info has nothing but the key, without a slash
+	Info blob.Info // of an object
+}
+
+// Stat describes key.
+func (s *Store) Stat(ctx context.Context, key string) (blob.Info, error) {
+	if err := check(ctx, key); err != nil {
+		return blob.Info{}, fmt.Errorf("cloudblob: stat: %w", err)
+	}
+	return s.stat(ctx, key, "stat")
+}
+
+func (s *Store) stat(ctx context.Context, key, verb string) (blob.Info, error) {
+	ctx, c := withCall(ctx, "stat")
+	i, err := s.provider.stat(ctx, s.prefix+key)
+	if err != nil {
+		return i, s.fail(verb, key, c, err)
+	}
+	i.Key = key
+	return i, nil
+}
+
+// Delete removes key.
+func (s *Store) Delete(ctx context.Context, key string) error {
+	if err := check(ctx, key); err != nil {
+		return fmt.Errorf("cloudblob: delete: %w", err)
+	}
+	ctx, c := withCall(ctx, "delete")
+	if err := s.provider.remove(ctx, s.prefix+key); err != nil {
+		f := s.fail("delete", key, c, err)
+		if isAbsent(f) {
+			return nil
+		}
+		return f
+	}
+	return nil
+}
+
+// isAbsent reports whether an object is absent, and not its whole bucket.
+func isAbsent(err error) bool {
+	f, ok := err.(interface{ Unwrap() error }).Unwrap().(*failure)
+	return ok && f.cause == fs.ErrNotExist && f.code != "NoSuchBucket"
+}
+
+// List yields the objects whose key begins with prefix, ordered by key.
+func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, error] {
+	return func(yield func(blob.Info, error) bool) {
+		for e, err := range s.entries(ctx, prefix, "") {
+			if !yield(e.Info, err) {
+				return
+			}
+		}
+	}
+}
+
+// Dir yields what is directly below a directory, ordered by key: objects, and prefixes
+// as if their key ended with a slash. Prefix is the directory's key, with or without a slash
+// at its end; empty is the root. One that does not exist is empty.
+func (s *Store) Dir(ctx context.Context, prefix string) iter.Seq2[Entry, error] {
+	if prefix != "" && !strings.HasSuffix(prefix, "/") {
+		prefix += "/"
+	}
+	return s.entries(ctx, prefix, "/")
+}
+
+func (s *Store) entries(ctx context.Context, prefix, delimiter string) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		if ctx.Err() != nil {
+			yield(Entry{}, fmt.Errorf("cloudblob: list %s%s%s: %w", s.name, s.prefix, prefix, context.Cause(ctx)))
+			return
+		}
+		for token, last := "", ""; ; {
+			ctx, c := withCall(ctx, "list")
+			p, err := s.provider.list(ctx, s.prefix+prefix, delimiter, token)
+			if err != nil {
+				yield(Entry{}, s.fail("list", prefix, c, err))
+				return
+			}
+			slices.SortFunc(p.entries, func(a, b Entry) int { return cmp.Compare(a.Info.Key, b.Info.Key) })
+			for _, e := range p.entries {
+				if e.Info.Key < last {
+					yield(Entry{}, fmt.Errorf("cloudblob: list %s%s%s: the store lists %q after %q", s.name, s.prefix, prefix, e.Info.Key, last))
+					return
+				}
+				last = e.Info.Key
+				if s.local(ctx, &e, prefix) && !yield(e, nil) {
+					return
+				}
+			}
+			if token = p.next; token == "" {
+				return
+			}
+		}
+	}
+}
+
+// local makes the name of an entry one of this store, and reports whether that is
+// well formed and was asked for.
+func (s *Store) local(ctx context.Context, e *Entry, prefix string) bool {
+	name := e.Info.Key
+	key, ok := strings.CutPrefix(name, s.prefix)
+	if e.Dir {
+		key = strings.TrimSuffix(key, "/")
+	} else if e.Info.Size == 0 && strings.HasSuffix(name, "/") {
+		return false
+	}
+	if !ok || !strings.HasPrefix(key, strings.TrimSuffix(prefix, "/")) || blob.CheckKey(key) != nil || e.Info.Size < 0 {
+		if s.options.Trace.Skipped != nil {
+			s.options.Trace.Skipped(ctx, name)
+		}
+		return false
+	}
+	e.Info.Key = key
+	e.Name = key[strings.LastIndexByte(key, '/')+1:]
+	return true
+}
