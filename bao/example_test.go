@@ -52,5 +52,5 @@ func Example() {
 	}
 	fmt.Printf("%d of %d bytes, sent as %d: %q\n", len(text), size, slice.EncodedSize(), text)
 	// Output:
-	// 32 of 330000 bytes, sent as 16712: " receive, you can check. What yo"
+	// 32 of 330000 bytes, sent as 16712: "u can check. What you receive, y"
 }
