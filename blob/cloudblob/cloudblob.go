@@ -48,6 +48,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strings"
@@ -56,6 +57,7 @@ import (
 	gcblob "gocloud.dev/blob"
 
 	"github.com/hashstream/hashstream/blob"
+	"github.com/hashstream/hashstream/blob/cloudblob/exchange"
 )
 
 const (
@@ -68,6 +70,20 @@ const (
 	pageSize           = 1000             // entries of a listing
 	contentType        = "application/octet-stream"
 )
+
+// Trace is told what a [Store] does. Each hook may be nil, and is called by several
+// goroutines.
+type Trace struct {
+	// Request is called when the answer to an HTTP request is over: its body read to
+	// the end or closed. The context has the values of the caller's.
+	Request func(ctx context.Context, r Request)
+	// Skipped is called for each object whose key is not well formed, with its
+	// complete name, when a listing leaves it out.
+	Skipped func(ctx context.Context, name string)
+}
+
+// Request is one HTTP request that was sent.
+type Request = exchange.Request
 
 // Options tunes a [Store].
 type Options struct {
@@ -166,7 +182,7 @@ func Open(ctx context.Context, rawURL string, o *Options) (*Store, error) {
 		err = t.query.rest()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cloudblob: open %s: %s", s.name, scrub(err.Error()))
+		return nil, fmt.Errorf("cloudblob: open %s: %s", s.name, exchange.Scrub(err.Error()))
 	}
 	s.bucket = s.provider.bucket
 	return s, nil
@@ -192,14 +208,14 @@ func (o *Options) defaults() {
 		o.Trace = &Trace{}
 	}
 	if o.Transport == nil {
-		o.Transport = newTransport()
+		o.Transport = exchange.NewTransport()
 	}
-	o.Transport = &transport{base: o.Transport, stall: o.Stall, trace: o.Trace}
+	o.Transport = &exchange.Transport{Base: o.Transport, Stall: o.Stall, Trace: o.Trace.Request}
 }
 
 // Close frees connections. Objects that are open may break.
 func (s *Store) Close() error {
-	if c, ok := s.options.Transport.(*transport).base.(interface{ CloseIdleConnections() }); ok {
+	if c, ok := s.options.Transport.(*exchange.Transport).Base.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()
 	}
 	return s.bucket.Close()
@@ -272,7 +288,37 @@ func (p parameters) takeEndpoint() (string, error) {
 // rest refuses what nobody knows; its value may be a secret.
 func (p parameters) rest() error {
 	for name := range p {
-		return fmt.Errorf("unknown parameter %q", scrub(name))
+		return fmt.Errorf("unknown parameter %q", exchange.Scrub(name))
 	}
 	return nil
+}
+
+// pause is how long to wait before repetition i, from 0.
+func (o *Options) pause(i int) time.Duration {
+	return rand.N(min(o.Backoff<<min(i, 10), max(o.Backoff, maxPause))) + 1
+}
+
+// wait pauses before repetition i.
+func (o *Options) wait(ctx context.Context, i int) error {
+	t := time.NewTimer(o.pause(i))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// check is what every call does first.
+func check(ctx context.Context, key string) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return blob.CheckKey(key)
+}
+
+// fail describes why a call failed.
+func (s *Store) fail(verb, key string, c *exchange.Call, err error) error {
+	return fmt.Errorf("cloudblob: %s %s%s%s: %w", verb, s.name, s.prefix, key, c.Explain(code(err), err))
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/hashstream/hashstream/blob"
+	"github.com/hashstream/hashstream/blob/cloudblob/exchange"
 )
 
 // Draft starts an object that is written out of order, to a file in
@@ -110,18 +111,18 @@ func (s *Store) keep(ctx context.Context, key string, r *io.SectionReader) error
 			return err
 		}
 		err := s.upload(ctx, key, r, true)
-		f, _ := errors.AsType[*failure](err)
+		f, _ := errors.AsType[*exchange.Failure](err)
 		switch {
-		case f == nil || f.status == http.StatusPreconditionFailed:
+		case f == nil || f.Status == http.StatusPreconditionFailed:
 			if f != nil {
 				return nil
 			}
 			return err
-		case f.status == http.StatusConflict && i < s.options.Attempts-1: // another writer is under way
+		case f.Status == http.StatusConflict && i < s.options.Attempts-1: // another writer is under way
 			if err := s.options.wait(ctx, i); err != nil {
 				return fmt.Errorf("cloudblob: commit %s: %w", key, err)
 			}
-		case f.status == http.StatusNotImplemented:
+		case f.Status == http.StatusNotImplemented:
 			return s.upload(ctx, key, io.NewSectionReader(r, 0, r.Size()), false)
 		default:
 			return err

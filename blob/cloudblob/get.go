@@ -8,13 +8,12 @@ import (
 	"io/fs"
 	"math"
 	"net/http"
-	"strconv"
-	"strings"
 	"sync"
 
 	gcblob "gocloud.dev/blob"
 
 	"github.com/hashstream/hashstream/blob"
+	"github.com/hashstream/hashstream/blob/cloudblob/exchange"
 )
 
 // renewal is how many bytes of progress renew the attempts of a read.
@@ -86,11 +85,11 @@ func (o *object) open(identity string, n int64) error {
 		return o.empty(identity, 0)
 	}
 	s, name := o.store, o.store.prefix+o.key
-	ctx, c := withCall(o.ctx, "get")
+	ctx, c := exchange.With(o.ctx, "get")
 	r, err := s.bucket.NewRangeReader(ctx, name, o.off, n, &gcblob.ReaderOptions{
 		BeforeRead: func(as func(any) bool) error { return s.provider.condition(as, name, identity) },
 	})
-	status, header := c.seal()
+	status, header := c.Seal()
 	if err != nil {
 		if status == http.StatusRequestedRangeNotSatisfiable {
 			return o.empty(identity, status)
@@ -132,7 +131,7 @@ func (o *object) empty(identity string, status int) error {
 
 // accept checks that the answer is the range that was asked for, and describes the object.
 func (o *object) accept(status int, h http.Header, n int64) error {
-	length, err := parseNumber(h.Get("Content-Length"))
+	length, err := exchange.ParseNumber(h.Get("Content-Length"))
 	if err != nil {
 		length = -1
 	}
@@ -147,7 +146,7 @@ func (o *object) accept(status int, h http.Header, n int64) error {
 		}
 		size = length
 	case http.StatusPartialContent:
-		first, last, total, err := parseContentRange(h.Get("Content-Range"))
+		first, last, total, err := exchange.ParseContentRange(h.Get("Content-Range"))
 		if err != nil {
 			return err
 		}
@@ -172,28 +171,6 @@ func (o *object) accept(status int, h http.Header, n int64) error {
 		o.info.ModTime = t
 	}
 	return nil
-}
-
-// parseContentRange reads "bytes first-last/size" with 0 ≤ first ≤ last < size
-// (RFC 9110 section 14.4).
-func parseContentRange(s string) (first, last, size int64, err error) {
-	spec, ok := strings.CutPrefix(s, "bytes ")
-	span, total, ok2 := strings.Cut(spec, "/")
-	a, b, ok3 := strings.Cut(span, "-")
-	var errs [3]error
-	first, errs[0] = parseNumber(a)
-	last, errs[1] = parseNumber(b)
-	size, errs[2] = parseNumber(total)
-	if !ok || !ok2 || !ok3 || errors.Join(errs[:]...) != nil || first > last || last >= size {
-		return 0, 0, 0, fmt.Errorf("malformed Content-Range %q", s[:min(len(s), 100)])
-	}
-	return first, last, size, nil
-}
-
-// parseNumber reads digits only: no sign.
-func parseNumber(s string) (int64, error) {
-	v, err := strconv.ParseUint(s, 10, 63)
-	return int64(v), err
 }
 
 // Read reads on, and resumes a body that broke off.
@@ -232,9 +209,9 @@ func (o *object) resume(broke error) error {
 	case o.ctx.Err() != nil:
 		return fmt.Errorf("cloudblob: read %s: %w", where, context.Cause(o.ctx))
 	case o.failed >= s.options.Attempts:
-		return fmt.Errorf("cloudblob: read %s, attempt %d: %w", where, o.failed, cause(broke))
+		return fmt.Errorf("cloudblob: read %s, attempt %d: %w", where, o.failed, exchange.Cause(broke))
 	case o.info.Identity == "":
-		return fmt.Errorf("cloudblob: read %s, which the store does not identify: %w", where, cause(broke))
+		return fmt.Errorf("cloudblob: read %s, which the store does not identify: %w", where, exchange.Cause(broke))
 	}
 	if err := s.options.wait(o.ctx, o.failed-1); err != nil {
 		return fmt.Errorf("cloudblob: read %s: %w", where, err)

@@ -3,13 +3,14 @@ package cloudblob
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
 	"slices"
 	"strings"
 
 	"github.com/hashstream/hashstream/blob"
+	"github.com/hashstream/hashstream/blob/cloudblob/exchange"
 )
 
 // Entry is an object, or a common prefix of objects, directly below a prefix.
@@ -28,7 +29,7 @@ func (s *Store) Stat(ctx context.Context, key string) (blob.Info, error) {
 }
 
 func (s *Store) stat(ctx context.Context, key, verb string) (blob.Info, error) {
-	ctx, c := withCall(ctx, "stat")
+	ctx, c := exchange.With(ctx, "stat")
 	i, err := s.provider.stat(ctx, s.prefix+key)
 	if err != nil {
 		return i, s.fail(verb, key, c, err)
@@ -42,21 +43,19 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	if err := check(ctx, key); err != nil {
 		return fmt.Errorf("cloudblob: delete: %w", err)
 	}
-	ctx, c := withCall(ctx, "delete")
+	ctx, c := exchange.With(ctx, "delete")
 	if err := s.provider.remove(ctx, s.prefix+key); err != nil {
-		f := s.fail("delete", key, c, err)
-		if isAbsent(f) {
-			return nil
+		if err := s.fail("delete", key, c, err); !isAbsent(err) {
+			return err
 		}
-		return f
 	}
 	return nil
 }
 
 // isAbsent reports whether an object is absent, and not its whole bucket.
 func isAbsent(err error) bool {
-	f, ok := err.(interface{ Unwrap() error }).Unwrap().(*failure)
-	return ok && f.cause == fs.ErrNotExist && f.code != "NoSuchBucket"
+	f, ok := errors.AsType[*exchange.Failure](err)
+	return ok && f.Absent()
 }
 
 // List yields the objects whose key begins with prefix, ordered by key.
@@ -87,7 +86,7 @@ func (s *Store) entries(ctx context.Context, prefix, delimiter string) iter.Seq2
 			return
 		}
 		for token, last := "", ""; ; {
-			ctx, c := withCall(ctx, "list")
+			ctx, c := exchange.With(ctx, "list")
 			p, err := s.provider.list(ctx, s.prefix+prefix, delimiter, token)
 			if err != nil {
 				yield(Entry{}, s.fail("list", prefix, c, err))

@@ -6,6 +6,8 @@ import (
 	"io"
 
 	gcblob "gocloud.dev/blob"
+
+	"github.com/hashstream/hashstream/blob/cloudblob/exchange"
 )
 
 // Put stores what r yields under key. It holds a few parts in memory, as
@@ -19,7 +21,7 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader) error {
 
 func (s *Store) upload(ctx context.Context, key string, r io.Reader, keep bool) error {
 	src := &source{r: r, ctx: ctx}
-	ctx, c := withCall(ctx, "put")
+	ctx, c := exchange.With(ctx, "put")
 	name := s.prefix + key
 	err := s.bucket.Upload(ctx, name, src.reader(), &gcblob.WriterOptions{
 		BufferSize:                  int(s.options.PartSize),

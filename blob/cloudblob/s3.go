@@ -21,6 +21,7 @@ import (
 	"gocloud.dev/blob/s3blob"
 
 	"github.com/hashstream/hashstream/blob"
+	"github.com/hashstream/hashstream/blob/cloudblob/exchange"
 )
 
 // bucketS3 is a bucket by Amazon's kit. Where gocloud would escape a key it is told the
@@ -125,9 +126,9 @@ func (o *Options) retryerS3() aws.Retryer {
 			retry.RetryableHTTPStatusCode{Codes: map[int]struct{}{http.StatusTooManyRequests: {}}},
 			retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
 				switch {
-				case errors.Is(err, errSealed):
+				case errors.Is(err, exchange.ErrSealed):
 					return aws.FalseTernary
-				case errors.As(err, new(stallError)):
+				case errors.As(err, new(exchange.Stalled)):
 					return aws.TrueTernary
 				}
 				return aws.UnknownTernary
@@ -232,14 +233,8 @@ func decodeKey(encoding types.EncodingType, key *string) (string, error) {
 
 // code finds what the provider calls an error.
 func code(err error) string {
-	var s string
 	if e, ok := errors.AsType[smithy.APIError](err); ok {
-		s = e.ErrorCode()
-	} else {
-		s = codeAzure(err)
+		return e.ErrorCode()
 	}
-	if !codePattern.MatchString(s) || s == "UnknownError" {
-		return ""
-	}
-	return s
+	return codeAzure(err)
 }

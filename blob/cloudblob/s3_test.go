@@ -108,4 +108,3 @@ func random(n int) []byte {
 	rand.Read(b)
 	return b
 }
-

@@ -1,4 +1,4 @@
-package cloudblob
+package exchange
 
 import (
 	"context"
@@ -17,55 +17,54 @@ import (
 	"github.com/hashstream/hashstream/blob"
 )
 
-// check is what every call does first.
-func check(ctx context.Context, key string) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return blob.CheckKey(key)
-}
+// Failure is an answer that says no, or what prevented one.
+type Failure struct {
+	Status int    // of HTTP, 0 if there was no answer
+	Code   string // of the provider, such as AccessDenied
 
-// fail describes why a call failed. The text of the provider's kit is not used where
-// there is a status: it is long, and may quote URLs.
-func (s *Store) fail(verb, key string, c *call, err error) error {
-	c.mu.Lock()
-	status, header, requests := c.status, c.header, c.requests
-	c.mu.Unlock()
-	f := failure{status: status, code: code(err)}
-	switch {
-	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
-		f = failure{cause: cause(err)}
-	case status >= 300:
-		f.judge(header)
-	case requests == 0:
-		f.cause, f.hint = cause(err), "no request was sent; are there credentials?"
-	default:
-		f.cause = cause(err)
-	}
-	if requests > 1 {
-		f.attempts = requests
-	}
-	return fmt.Errorf("cloudblob: %s %s%s%s: %w", verb, s.name, s.prefix, key, &f)
-}
-
-// failure is an answer that says no, or what prevented one.
-type failure struct {
-	status   int
-	code     string // of the provider, such as AccessDenied
-	attempts int    // if there were several
+	attempts int // if there were several
 	hint     string
 	cause    error // what errors.Is finds, may be nil
 }
 
-func (f *failure) Unwrap() error { return f.cause }
+// Explain says why c failed with err, the error of a provider's kit. The text of that is not
+// used where there is a status: it is long, and may quote URLs.
+func (c *Call) Explain(code string, err error) *Failure {
+	c.mu.Lock()
+	status, header, requests := c.status, c.header, c.requests
+	c.mu.Unlock()
+	if !codePattern.MatchString(code) || code == "UnknownError" {
+		code = ""
+	}
+	f := &Failure{Status: status, Code: code}
+	switch {
+	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+		f = &Failure{cause: Cause(err)}
+	case status >= 300:
+		f.judge(header)
+	case requests == 0:
+		f.cause, f.hint = Cause(err), "no request was sent; are there credentials?"
+	default:
+		f.cause = Cause(err)
+	}
+	if requests > 1 {
+		f.attempts = requests
+	}
+	return f
+}
 
-func (f *failure) Error() string {
+// Absent reports whether an object is absent, and not its whole bucket.
+func (f *Failure) Absent() bool { return f.cause == fs.ErrNotExist && f.Code != "NoSuchBucket" }
+
+func (f *Failure) Unwrap() error { return f.cause }
+
+func (f *Failure) Error() string {
 	var b strings.Builder
 	switch {
-	case f.status >= 300:
-		fmt.Fprintf(&b, "status %d %s", f.status, http.StatusText(f.status))
-		if f.code != "" {
-			fmt.Fprintf(&b, " (%s)", f.code)
+	case f.Status >= 300:
+		fmt.Fprintf(&b, "status %d %s", f.Status, http.StatusText(f.Status))
+		if f.Code != "" {
+			fmt.Fprintf(&b, " (%s)", f.Code)
 		}
 	case f.cause != nil:
 		b.WriteString(f.cause.Error())
@@ -80,34 +79,34 @@ func (f *failure) Error() string {
 }
 
 // judge says what a status means.
-func (f *failure) judge(h http.Header) {
+func (f *Failure) judge(h http.Header) {
 	region := h.Get("X-Amz-Bucket-Region")
 	switch {
-	case f.code == "RequestTimeTooSkewed" || f.code == "RequestExpired" || f.code == "RequestNotYetValid":
+	case f.Code == "RequestTimeTooSkewed" || f.Code == "RequestExpired" || f.Code == "RequestNotYetValid":
 		f.cause, f.hint = fs.ErrPermission, "the clock here and that of the store differ too much"
-	case f.status == http.StatusMovedPermanently, f.code == "AuthorizationHeaderMalformed", f.code == "PermanentRedirect":
+	case f.Status == http.StatusMovedPermanently, f.Code == "AuthorizationHeaderMalformed", f.Code == "PermanentRedirect":
 		f.hint = "the bucket is in another region: set region and endpoint"
 		if region != "" {
 			f.hint = fmt.Sprintf("the bucket is in region %.30q", region)
 		}
-	case f.code == "NoSuchBucket":
+	case f.Code == "NoSuchBucket":
 		f.cause, f.hint = fs.ErrNotExist, "there is no such bucket"
-	case f.status == http.StatusUnauthorized || f.status == http.StatusForbidden:
+	case f.Status == http.StatusUnauthorized || f.Status == http.StatusForbidden:
 		f.cause, f.hint = fs.ErrPermission, "check the credentials and what they permit; without permission to list, absent objects look like this"
-	case f.status == http.StatusNotFound || f.status == http.StatusGone:
+	case f.Status == http.StatusNotFound || f.Status == http.StatusGone:
 		f.cause = fs.ErrNotExist
-	case f.status == http.StatusPreconditionFailed:
+	case f.Status == http.StatusPreconditionFailed:
 		f.cause = blob.ErrChanged
-	case f.status == http.StatusTooManyRequests || f.status == http.StatusServiceUnavailable:
+	case f.Status == http.StatusTooManyRequests || f.Status == http.StatusServiceUnavailable:
 		f.hint = "the store is overloaded or limits the rate"
 	}
 }
 
 var codePattern = regexp.MustCompile(`^[A-Za-z0-9.]{1,60}$`)
 
-// cause reduces an error of the network or of a kit to what may be shown, and what
+// Cause reduces an error of the network or of a kit to what may be shown, and what
 // errors.Is may find.
-func cause(err error) error {
+func Cause(err error) error {
 	for _, known := range []error{
 		context.Canceled, context.DeadlineExceeded, io.ErrUnexpectedEOF, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE,
 	} {
@@ -115,7 +114,7 @@ func cause(err error) error {
 			return known
 		}
 	}
-	if s, ok := errors.AsType[stallError](err); ok {
+	if s, ok := errors.AsType[Stalled](err); ok {
 		return s
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -125,9 +124,9 @@ func cause(err error) error {
 		return fmt.Errorf("no address of the host: %s", e.Err)
 	}
 	if e, ok := errors.AsType[*url.Error](err); ok {
-		return errors.New(scrub(e.Err.Error()))
+		return errors.New(Scrub(e.Err.Error()))
 	}
-	return errors.New(scrub(err.Error()))
+	return errors.New(Scrub(err.Error()))
 }
 
 var (
@@ -135,8 +134,8 @@ var (
 	users   = regexp.MustCompile(`//[^\s/"'<>]*@`)
 )
 
-// scrub makes one line of a foreign text and takes out of it what may be a secret.
-func scrub(s string) string {
+// Scrub makes one line of a foreign text and takes out of it what may be a secret.
+func Scrub(s string) string {
 	s = users.ReplaceAllString(s, "//")
 	s = queries.ReplaceAllString(s, "")
 	s = strings.Join(strings.Fields(s), " ")

@@ -1,27 +1,25 @@
-package cloudblob
+// Package exchange sends the HTTP requests of a bucket's client: it ends those whose peer
+// is silent, tells a trace of each, remembers the last answer of a call as it came, and
+// says what a failure means without repeating what may be secret.
+//
+// # Errors
+//
+// Silence matches [os.ErrDeadlineExceeded]. [Failure] maps statuses to what package
+// blob promises.
+//
+// A Transport and a Call are safe for concurrent use.
+package exchange
 
 import (
 	"context"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"sync"
 	"time"
 )
-
-// Trace is told what a [Store] does. Each hook may be nil, and is called by several
-// goroutines.
-type Trace struct {
-	// Request is called when the answer to an HTTP request is over: its body read to
-	// the end or closed. The context has the values of the caller's.
-	Request func(ctx context.Context, r Request)
-	// Skipped is called for each object whose key is not well formed, with its
-	// complete name, when a listing leaves it out.
-	Skipped func(ctx context.Context, name string)
-}
 
 // Request is one HTTP request that was sent.
 type Request struct {
@@ -35,8 +33,8 @@ type Request struct {
 	Err      error         // why there was no answer, or no whole one
 }
 
-// call is one call of a Store: what its requests have in common, and the last answer.
-type call struct {
+// Call is one call of a store: what its requests have in common, and the last answer.
+type Call struct {
 	op string
 
 	mu       sync.Mutex
@@ -51,25 +49,27 @@ type call struct {
 
 type callKey struct{}
 
-func withCall(ctx context.Context, op string) (context.Context, *call) {
-	c := &call{op: op}
+// With returns a context for the requests of a call.
+func With(ctx context.Context, op string) (context.Context, *Call) {
+	c := &Call{op: op}
 	return context.WithValue(ctx, callKey{}, c), c
 }
 
-var errSealed = errors.New("the answer is being read")
+// ErrSealed stops the provider's kit from sending what we do not want.
+var ErrSealed = errors.New("the answer is being read")
 
 // begin counts a request, and tells whether it is a repetition.
-func (c *call) begin() (retry bool, err error) {
+func (c *Call) begin() (retry bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.sealed {
-		return false, errSealed
+		return false, ErrSealed
 	}
 	c.requests++
 	return c.failures > 0, nil
 }
 
-func (c *call) answered(resp *http.Response) {
+func (c *Call) answered(resp *http.Response) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if resp == nil {
@@ -83,15 +83,16 @@ func (c *call) answered(resp *http.Response) {
 	c.status, c.header = resp.StatusCode, resp.Header
 }
 
-// seal ends the requests of the call and returns the last answer.
-func (c *call) seal() (status int, h http.Header) {
+// Seal ends the requests of the call and returns the last answer: its body is read now.
+func (c *Call) Seal() (status int, h http.Header) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sealed = true
 	return c.status, c.header
 }
 
-func newTransport() *http.Transport {
+// NewTransport returns a transport that keeps connections open.
+func NewTransport() *http.Transport {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
@@ -105,25 +106,25 @@ func newTransport() *http.Transport {
 	}
 }
 
-// transport sends the requests of all calls. It ends those whose peer is silent.
-type transport struct {
-	base  http.RoundTripper
-	stall time.Duration
-	trace *Trace
+// Transport sends the requests of all calls. It ends those whose peer is silent.
+type Transport struct {
+	Base  http.RoundTripper
+	Stall time.Duration                        // how long a peer may be silent
+	Trace func(ctx context.Context, r Request) // called when an answer is over; may be nil
 }
 
-// stallError says that the store was silent. It is temporary, so that it is retried.
-type stallError struct{}
+// Stalled says that the store was silent. It is temporary, so that it is retried.
+type Stalled struct{}
 
-func (stallError) Error() string   { return "no byte within the timeout" }
-func (stallError) Timeout() bool   { return true }
-func (stallError) Temporary() bool { return true }
-func (stallError) Unwrap() error   { return os.ErrDeadlineExceeded }
+func (Stalled) Error() string   { return "no byte within the timeout" }
+func (Stalled) Timeout() bool   { return true }
+func (Stalled) Temporary() bool { return true }
+func (Stalled) Unwrap() error   { return os.ErrDeadlineExceeded }
 
-func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	c, ok := req.Context().Value(callKey{}).(*call)
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	c, ok := req.Context().Value(callKey{}).(*Call)
 	if !ok { // the kit tidies up behind an upload that failed
-		c = &call{op: "put"}
+		c = &Call{op: "put"}
 	}
 	retry, err := c.begin()
 	if err != nil {
@@ -131,16 +132,16 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	x := &exchange{
-		ctx: req.Context(), cancel: cancel, stall: t.stall, trace: t.trace.Request,
+		ctx: req.Context(), cancel: cancel, stall: t.Stall, trace: t.Trace,
 		start: time.Now(), r: Request{Op: c.op, Retry: retry},
 	}
-	x.timer = time.AfterFunc(t.stall, func() { cancel(stallError{}) })
+	x.timer = time.AfterFunc(t.Stall, func() { cancel(Stalled{}) })
 	x.cause = func() error { return context.Cause(ctx) }
 	req = req.Clone(ctx)
 	if req.Body != nil && req.Body != http.NoBody {
 		req.Body = &sending{req.Body, x}
 	}
-	resp, err := t.base.RoundTrip(req)
+	resp, err := t.Base.RoundTrip(req)
 	x.r.Wait = time.Since(x.start)
 	c.answered(resp)
 	if err != nil {
@@ -195,7 +196,7 @@ func (x *exchange) Close() error {
 
 // name tells silence from other reasons why a request was canceled.
 func (x *exchange) name(err error) error {
-	if s, ok := errors.AsType[stallError](x.cause()); ok {
+	if s, ok := errors.AsType[Stalled](x.cause()); ok {
 		return s
 	}
 	return err
@@ -231,22 +232,4 @@ func (s *sending) Read(p []byte) (int, error) {
 		s.x.mu.Unlock()
 	}
 	return n, err
-}
-
-// pause is how long to wait before repetition i, from 0.
-func (o *Options) pause(i int) time.Duration {
-	limit := min(o.Backoff<<min(i, 10), max(o.Backoff, maxPause))
-	return rand.N(limit) + 1
-}
-
-// wait pauses before repetition i.
-func (o *Options) wait(ctx context.Context, i int) error {
-	t := time.NewTimer(o.pause(i))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
