@@ -28,6 +28,7 @@ type Node struct {
 	Directory bool     // the entity is not one file
 	Folded    bool     // a duplicate whose children do not follow again
 	Unframed  bool     // the location holds the bytes without the CAR frame of this CID
+	Recorded  bool     // the record of the block at its location is stored already
 }
 
 // Builder records one DAG while its packs are being written. Blocks are opened
@@ -136,7 +137,7 @@ func (s *draftSegment) add(n Node, depth int) {
 	s.Entries = append(s.Entries, e)
 	s.packs = append(s.packs, pack)
 	s.places = append(s.places, n.Location)
-	s.written = append(s.written, false)
+	s.written = append(s.written, n.Recorded)
 	s.open++
 }
 

@@ -14,10 +14,31 @@ import (
 	"github.com/hashstream/hashstream/kv"
 )
 
+// Blocks records where single blocks are, without a plan. It belongs to one goroutine.
+type Blocks struct{ b *Builder }
+
+// NewBlocks returns a Blocks that writes to store what [Blocks.Put] is given.
+func NewBlocks(store kv.Store) *Blocks { return &Blocks{NewBuilder(store, LevelSingle)} }
+
+// Put records that the size bytes of d stand at offset in loc. Inline digests need no
+// record. It writes now and then; the first failure comes from [Blocks.Flush].
+func (x *Blocks) Put(ctx context.Context, d digest.Digest, loc Location, offset, size int64) {
+	if _, inline := d.Inline(); !inline {
+		x.b.put(ctx, kv.Put(blockKey(d, x.b.ref(ctx, loc)), place{offset, size}.encode()))
+	}
+}
+
+// Flush writes the rest and returns when all is durable.
+func (x *Blocks) Flush(ctx context.Context) error {
+	x.b.flush(ctx)
+	return x.b.err
+}
+
 // PutBlocks records the blocks of a pack that is durable, without a plan.
 func PutBlocks(ctx context.Context, store kv.Store, level Level, pack digest.Digest, sections iter.Seq2[car.Section, error]) error {
-	b := NewBuilder(store, level)
-	r := b.ref(ctx, Location{Pack: pack})
+	x := NewBlocks(store)
+	loc := Location{Pack: pack}
+	x.b.ref(ctx, loc)
 	for s, err := range sections {
 		if err != nil {
 			return fmt.Errorf("index: blocks of %s: %w", pack, err)
@@ -26,19 +47,26 @@ func PutBlocks(ctx context.Context, store kv.Store, level Level, pack digest.Dig
 		if err != nil {
 			return fmt.Errorf("index: blocks of %s: %w", pack, err)
 		}
-		if _, inline := d.Inline(); !inline && level.blocks() {
-			b.put(ctx, kv.Put(blockKey(d, r), place{s.Offset, s.Size}.encode()))
+		if level.blocks() {
+			x.Put(ctx, d, loc, s.Offset, s.Size)
 		}
 	}
-	b.flush(ctx)
-	return b.err
+	return x.Flush(ctx)
+}
+
+// RemovePlan makes a plan invisible, in one write. What it left is removed by [Sweep].
+func RemovePlan(ctx context.Context, store kv.Store, p Plan) error {
+	return store.Batch(ctx, []kv.Op{kv.Delete(planKey(p.id)), kv.DeleteRange(kv.Prefix(segmentKey(p.id, 0)[:17]))})
 }
 
 // RemoveLocation makes everything that lies at loc unfindable, in one write.
 // Records that point there stay behind until [Sweep].
 func RemoveLocation(ctx context.Context, store kv.Store, loc Location) error {
-	return store.Batch(ctx, []kv.Op{kv.Delete(locationKey(loc.ref()))})
+	return store.Batch(ctx, []kv.Op{RemovalOf(loc)})
 }
+
+// RemovalOf is the write of [RemoveLocation], to be done together with others.
+func RemovalOf(loc Location) kv.Op { return kv.Delete(locationKey(loc.ref())) }
 
 // Locations yields every known location.
 func (x *Index) Locations(ctx context.Context) iter.Seq2[Location, error] {

@@ -38,6 +38,7 @@ const (
 	opLeaf                // a leaf, to be hashed from data
 	opBlock               // a block without children that is hashed already
 	opClose               // all children of the parent that was opened last were given
+	opKnown               // a block of a file that was hashed before
 )
 
 // op is one step.
@@ -48,6 +49,7 @@ type op struct {
 	data   []byte         // opLeaf: file content, in the batch's buffer
 	block  block.Block    // opBlock, and opLeaf once it is hashed
 	known  *Known         // opLeaf: where it is stored already
+	stored StoredBlock    // opKnown
 	file   unixfs.Subtree // opClose of a file's parent
 	dir    *unixfs.DirNode
 	entity *Entry // the block is the root of this; its CID comes later

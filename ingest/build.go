@@ -92,6 +92,7 @@ type builder struct {
 	stack   []parent // from the root to where we are
 	cids    []cid.Cid
 	res     Result
+	placed  *placed // what a call of Place collects, or nil
 }
 
 // parent is a block that has its room, and gets its content when its children are done.
@@ -101,6 +102,7 @@ type parent struct {
 	entity  *Entry
 	written int64 // before it
 	cids    int   // before its children
+	known   *StoredBlock
 }
 
 func (b *builder) open() error {
@@ -109,7 +111,7 @@ func (b *builder) open() error {
 		return err
 	}
 	b.w = pack.NewWriter(b.dst.Packs.Draft, &pack.Options{Size: b.o.PackSize, Root: like, Committed: b.committed})
-	if b.dst.Record != nil {
+	if b.dst.Record != nil && b.placed == nil {
 		b.rec = b.dst.Record()
 	}
 	return nil
@@ -130,6 +132,9 @@ func (b *builder) committed(ctx context.Context, n int, d digest.Digest, size in
 	b.res.PackBytes += size
 	if b.o.Trace.Packed != nil {
 		b.o.Trace.Packed(n, d, size)
+	}
+	if b.placed != nil {
+		return b.placed.packed(ctx, b.rec, n, d)
 	}
 	if b.rec == nil {
 		return nil
@@ -152,12 +157,53 @@ func (b *builder) take(ctx context.Context, x *batch) error {
 
 func (b *builder) step(ctx context.Context, o *op) error {
 	switch o.kind {
+	case opKnown:
+		b.known(o)
+		return nil
 	case opOpen:
+		b.settle(0)
 		return b.enter(ctx, o)
 	case opClose:
+		b.settle(0)
 		return b.leave(ctx, o)
 	}
+	b.settle(0)
 	return b.leaf(ctx, o)
+}
+
+// known takes a block of a file that was hashed before, which is over when the next
+// one does not lie below it.
+func (b *builder) known(o *op) {
+	s := o.stored
+	b.settle(s.Depth)
+	entry := b.record(index.Node{Location: s.Location, Offset: s.Offset, Size: s.Size, FileBytes: s.FileBytes,
+		Entity: o.entity != nil, Unframed: !s.Framed, Recorded: true})
+	b.stack = append(b.stack, parent{entry: entry, entity: o.entity, cids: len(b.cids), known: &s})
+}
+
+// settle ends the known blocks that are open, down to a depth.
+func (b *builder) settle(depth int) {
+	for len(b.stack) > 0 {
+		p := b.stack[len(b.stack)-1]
+		if p.known == nil || p.known.Depth < depth {
+			return
+		}
+		b.stack = b.stack[:len(b.stack)-1]
+		b.cids = b.cids[:p.cids]
+		b.res.Duplicates++
+		b.close(p.entry, p.known.CID, b.occurred(p.known.CID, p.entry), p.entity)
+	}
+}
+
+// occurred returns the entry where a block occurred first, or -1 after remembering
+// that it does here.
+func (b *builder) occurred(c cid.Cid, entry int) int {
+	first, dup := b.seen.lookup(c)
+	if !dup {
+		b.remember(c, entry)
+		return -1
+	}
+	return first
 }
 
 // enter makes room for a parent.
@@ -274,6 +320,9 @@ func (b *builder) familiar(ctx context.Context, o *op) error {
 // record opens the next entry and returns its number.
 func (b *builder) record(n index.Node) int {
 	b.entries++
+	if b.placed != nil && len(b.stack) == 0 {
+		b.rec = b.placed.begin(b.dst, n)
+	}
 	if b.rec == nil {
 		return b.entries - 1
 	}
@@ -305,6 +354,10 @@ func (b *builder) close(entry int, c cid.Cid, first int, entity *Entry) {
 	}
 	entity.CID = c
 	b.res.Root, b.res.DAGSize = c, entity.DAGSize
+	if b.placed != nil {
+		b.endFile(*entity)
+		return
+	}
 	if b.o.Trace.Added != nil {
 		b.o.Trace.Added(*entity)
 	}
@@ -312,8 +365,12 @@ func (b *builder) close(entry int, c cid.Cid, first int, entity *Entry) {
 
 // finish makes the DAG durable and then visible.
 func (b *builder) finish(ctx context.Context) error {
+	b.settle(0)
 	if b.dry {
 		return nil
+	}
+	if b.placed != nil {
+		return b.finishPlaced(ctx)
 	}
 	// Without records of blocks, only the root tells that all was there.
 	complete, err := b.dst.complete(ctx, b.res.Root)
@@ -325,7 +382,7 @@ func (b *builder) finish(ctx context.Context) error {
 		b.res.Packs, b.res.PackBytes = 0, 0
 		return nil
 	}
-	if err := b.w.Finish(ctx, b.res.Root); err != nil {
+	if err := b.finishPacks(ctx); err != nil {
 		return err
 	}
 	if b.rec != nil {
@@ -337,10 +394,22 @@ func (b *builder) finish(ctx context.Context) error {
 	return nil
 }
 
+// finishPacks makes the packs durable, if anything is in them.
+func (b *builder) finishPacks(ctx context.Context) error {
+	if b.written == 0 {
+		b.w.Discard()
+		return nil
+	}
+	return b.w.Finish(ctx, b.res.Root)
+}
+
 // discard frees what is not durable, even if ctx is done.
 func (b *builder) discard(ctx context.Context) {
 	if b.w != nil {
 		b.w.Discard()
+	}
+	if b.placed != nil {
+		b.placed.discard(ctx)
 	}
 	if b.rec != nil {
 		// What cannot be removed now is never believed, and swept later.

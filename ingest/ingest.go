@@ -28,6 +28,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"runtime"
 
 	"github.com/ipfs/go-cid"
@@ -63,6 +64,9 @@ type Destination struct {
 	// [io/fs.ErrNotExist]. It is asked for every leaf if [Options.Dedup] is set,
 	// concurrently.
 	Locate func(context.Context, cid.Cid) (Known, error)
+	// Blocks records the blocks of files that are one block, for [Place]. Nil means
+	// that they are recorded as DAGs.
+	Blocks BlockRecorder
 }
 
 // Known is where a block is stored already.
@@ -82,6 +86,21 @@ type Recorder interface {
 	Discard(context.Context) error
 }
 
+// BlockRecorder records single blocks. It is an [index.Blocks].
+type BlockRecorder interface {
+	Put(ctx context.Context, d digest.Digest, loc index.Location, offset, size int64)
+	Flush(context.Context) error
+}
+
+// StoredBlock is a block of a file that was hashed before.
+type StoredBlock struct {
+	Known
+	CID       cid.Cid
+	Depth     int   // links from the root of the file
+	Size      int64 // of the block, in bytes
+	FileBytes int64 // file content that it carries itself
+}
+
 // Options are the settings of [Add] and [AddFile].
 type Options struct {
 	// Profile determines the CIDs. The zero value means [unixfs.V1].
@@ -97,6 +116,9 @@ type Options struct {
 	// Dedup does not write leaves again that [Destination.Locate] finds, but lets
 	// the index point to them. It saves space and costs contiguity.
 	Dedup bool
+	// Stored yields the blocks of a file of [Add] in depth-first order. No file is read
+	// then, and their own records are not written again.
+	Stored func(ctx context.Context, path string) iter.Seq2[StoredBlock, error]
 	// PackSize is the largest size of a pack in bytes. Default pack.DefaultSize.
 	PackSize int64
 	// Concurrency is how many goroutines hash. Default GOMAXPROCS.
@@ -126,6 +148,8 @@ type Entry struct {
 	Type    unixfs.Type // File, Directory or Symlink
 	Size    int64       // file bytes, of a file
 	DAGSize uint64      // bytes of all its blocks, each as often as it is linked
+
+	Location index.Location // where the file stays, after [Place]
 }
 
 // Result is what an ingest made.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path"
 
+	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/unixfs"
 )
 
@@ -17,6 +18,8 @@ type walker struct {
 	*adder
 	pipe *pipeline
 	cur  *batch
+	stay *index.Location // of the file that is read, if it stays where it is
+	at   int64           // bytes of it that were read
 }
 
 // room returns a batch that takes one more step with n bytes of content.
@@ -110,6 +113,9 @@ func (w *walker) symlink(ctx context.Context, name string, e *entry) error {
 }
 
 func (w *walker) file(ctx context.Context, name string, e *entry) error {
+	if w.o.Stored != nil {
+		return w.stored(ctx, name, e)
+	}
 	r, err := w.open(name, e)
 	if err != nil {
 		return err
@@ -120,12 +126,31 @@ func (w *walker) file(ctx context.Context, name string, e *entry) error {
 	if err := w.subtree(ctx, name, r, shape, entity); err != nil {
 		return err
 	}
-	// The last byte was read; there must be no more.
+	return ended(name, r)
+}
+
+// ended returns an error unless the last byte of r was read.
+func ended(name string, r io.Reader) error {
 	var more [1]byte
 	if n, err := r.Read(more[:]); n > 0 {
 		return fmt.Errorf("%s: %w", name, ErrChanged)
 	} else if err != nil && err != io.EOF {
 		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// stored goes through the blocks of a file that was hashed before.
+func (w *walker) stored(ctx context.Context, name string, e *entry) error {
+	entity := &Entry{Path: name, Type: unixfs.File, Size: e.size, DAGSize: w.o.Profile.Tsize(w.o.Profile.FileRoot(e.size))}
+	for b, err := range w.o.Stored(ctx, name) {
+		if err == nil {
+			err = w.emit(ctx, op{kind: opKnown, stored: b, entity: entity})
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		entity = nil
 	}
 	return nil
 }
@@ -184,7 +209,12 @@ func (w *walker) leaf(ctx context.Context, name string, r io.Reader, n int, enti
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	b.buf = b.buf[:used+n]
-	b.ops = append(b.ops, op{kind: opLeaf, data: data, entity: entity})
+	o := op{kind: opLeaf, data: data, entity: entity}
+	if w.stay != nil {
+		o.known = &Known{Location: *w.stay, Offset: w.at}
+		w.at += int64(n)
+	}
+	b.ops = append(b.ops, o)
 	b.path = name
 	return nil
 }

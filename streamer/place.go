@@ -45,10 +45,48 @@ func (s *Streamer) stat(ctx context.Context, loc index.Location) error {
 	return obj.Close()
 }
 
-// elsewhere reports whether the block of an entry can be read from some copy.
-func (s *Streamer) elsewhere(ctx context.Context, e index.Entry) bool {
-	_, err := s.entryCopy(ctx, e, fs.ErrNotExist)
-	return !errors.Is(err, fs.ErrNotExist)
+// elsewhere reports whether there are other copies of what a selection has at loc, which
+// is gone. It looks at the first few thousand blocks.
+func (s *Streamer) elsewhere(ctx context.Context, ps sections.Selection, loc index.Location) bool {
+	looked := 0
+	for st, err := range ps.Stretches(ctx) {
+		if len(st.Entries) == 0 || looked >= maxLooked {
+			return true
+		}
+		if err == nil && st.Location != loc {
+			continue
+		}
+		for _, e := range st.Entries {
+			if !s.copied(ctx, e) {
+				return false
+			}
+		}
+		looked += len(st.Entries)
+	}
+	return true
+}
+
+const maxLooked = 4 * index.SegmentEntries
+
+// copied reports whether the block of an entry is in an object that is there.
+func (s *Streamer) copied(ctx context.Context, e index.Entry) bool {
+	c, err := e.CID()
+	if err != nil {
+		return false
+	}
+	d, err := digest.FromCID(c)
+	if err != nil {
+		return false
+	}
+	for rec, err := range s.index.Places(ctx, d, digest.Digest{}) {
+		if err != nil {
+			return false
+		}
+		if s.stat(ctx, rec.Location) == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // recheck returns an error if obj was changed by others while it was read.
@@ -78,7 +116,7 @@ func (s *Streamer) present(ctx context.Context, ps sections.Selection) error {
 			err = s.stat(ctx, st.Location)
 			known[st.Location] = true
 		}
-		if errors.Is(err, fs.ErrNotExist) && len(st.Entries) > 0 && !s.elsewhere(ctx, st.Entries[0]) {
+		if errors.Is(err, fs.ErrNotExist) && len(st.Entries) > 0 && !s.elsewhere(ctx, ps, st.Location) {
 			return fmt.Errorf("%w: %w", errGone, err)
 		}
 		if err != nil || len(known) >= presentLocations {

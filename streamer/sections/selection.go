@@ -132,7 +132,8 @@ func ancestors(ctx context.Context, p index.Plan, entry int64) ([]int64, error) 
 
 // Stretches yields the selected entries with their places, in order. Inline
 // blocks are left out, and repeated ones unless dups are wanted. Entries whose
-// location was removed come with an error that matches [io/fs.ErrNotExist].
+// location was removed come with an error that matches [io/fs.ErrNotExist], and
+// others may follow them.
 func (s Selection) Stretches(ctx context.Context) iter.Seq2[Stretch, error] {
 	return func(yield func(Stretch, error) bool) {
 		r := resolver{ctx: ctx, sel: s}
@@ -204,8 +205,7 @@ func (r *resolver) emit(number, to int64, yield func(Stretch, error) bool) (int6
 // place yields entries that stand together in a source of seg.
 func (r *resolver) place(seg *index.Segment, entries []index.Entry, yield func(Stretch, error) bool) bool {
 	if err := r.locate(seg, entries[0].Source); err != nil {
-		yield(Stretch{Entries: entries}, err)
-		return false
+		return yield(Stretch{Entries: entries}, err)
 	}
 	return yield(Stretch{entries, r.location}, nil)
 }

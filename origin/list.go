@@ -1,0 +1,318 @@
+package origin
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"iter"
+	"path"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/hashstream/hashstream/index"
+	"github.com/hashstream/hashstream/ingest"
+	"github.com/hashstream/hashstream/kv"
+)
+
+// maxDepth bounds the nesting of directories.
+const maxDepth = 200
+
+// Report is what a scan found.
+type Report struct {
+	Files     int64 `json:"files"` // of the source
+	Bytes     int64 `json:"bytes"`
+	Unchanged int64 `json:"unchanged"` // files as the last scan left them
+	New       int64 `json:"new"`       // files that were not there, renamed ones too
+	Changed   int64 `json:"changed"`   // files that were there and are others now
+	Removed   int64 `json:"removed"`   // files that are there no more
+	Other     int64 `json:"other"`     // directories and links that came, went or changed
+}
+
+// Different reports whether anything differs from the scan before.
+func (r Report) Different() bool { return r.New+r.Changed+r.Removed+r.Other > 0 }
+
+// lister compares a source with the catalog.
+type lister struct {
+	x      *Indexer
+	src    Source
+	id     sourceID
+	tree   Tree
+	status Status // of the source, as it was
+	w      writer
+	report Report
+	gone   []goneFile
+	todo   func(file string, size int64) bool // takes a file to be hashed; false ends the listing
+}
+
+// goneFile is what a file that went leaves to be tidied up when all is hashed: until
+// then its identity may show where it went.
+type goneFile struct{ key, path []byte }
+
+// maxGone bounds what is remembered of that.
+const maxGone = 1 << 18
+
+// run lists everything.
+func (l *lister) run(ctx context.Context) error {
+	l.w = writer{kv: l.x.stores.KV}
+	if l.tree.Name == "." {
+		if err := l.dir(ctx, ".", 0); err != nil {
+			return err
+		}
+		return l.w.flush(ctx)
+	}
+	fi, err := fs.Lstat(l.tree.FS, l.tree.Name)
+	if err != nil {
+		return err
+	}
+	if err := l.merge(ctx, path.Dir(l.tree.Name), []fs.DirEntry{fs.FileInfoToDirEntry(fi)}, 0); err != nil {
+		return err
+	}
+	return l.w.flush(ctx)
+}
+
+func (l *lister) dir(ctx context.Context, dir string, depth int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if depth > maxDepth {
+		return fmt.Errorf("%s: directories are nested more than %d deep", dir, maxDepth)
+	}
+	found, err := fs.ReadDir(l.tree.FS, dir)
+	if err != nil {
+		return err
+	}
+	if !l.src.Hidden {
+		found = slices.DeleteFunc(found, func(e fs.DirEntry) bool { return strings.HasPrefix(e.Name(), ".") })
+	}
+	slices.SortFunc(found, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return l.merge(ctx, dir, found, depth)
+}
+
+// merge goes through a directory and its entries in the catalog side by side.
+func (l *lister) merge(ctx context.Context, dir string, found []fs.DirEntry, depth int) error {
+	prefix := dirPrefix(l.id, dir)
+	next, stop := iter.Pull2(l.pages(ctx, prefix))
+	defer stop()
+	pair, err, more := next()
+	var dirs []string
+	for _, d := range found {
+		name := d.Name()
+		for err == nil && more && string(pair.Key[len(prefix):]) < name {
+			if err = l.remove(ctx, dir, pair); err == nil {
+				pair, err, more = next()
+			}
+		}
+		if err != nil {
+			return err
+		}
+		var old []byte
+		if more && string(pair.Key[len(prefix):]) == name {
+			old = pair.Value
+		}
+		if err = l.entry(ctx, dir, prefix, d, old); err == nil && old != nil {
+			pair, err, more = next()
+		}
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			dirs = append(dirs, d.Name())
+		}
+	}
+	for err == nil && more {
+		if err = l.remove(ctx, dir, pair); err == nil {
+			pair, err, more = next()
+		}
+	}
+	for i := 0; err == nil && i < len(dirs); i++ {
+		err = l.dir(ctx, path.Join(dir, dirs[i]), depth+1)
+	}
+	return err
+}
+
+// pages yields the pairs below a prefix. No scan is open while it yields: a listing may
+// wait for workers, and a scan holds a connection or a snapshot.
+func (l *lister) pages(ctx context.Context, prefix []byte) iter.Seq2[kv.Pair, error] {
+	return func(yield func(kv.Pair, error) bool) {
+		r := kv.Prefix(prefix)
+		for {
+			page, err := l.page(ctx, r)
+			for _, p := range page {
+				if !yield(p, nil) {
+					return
+				}
+			}
+			if err != nil {
+				yield(kv.Pair{}, err)
+				return
+			}
+			if len(page) < pageEntries {
+				return
+			}
+			r.From = append(page[len(page)-1].Key, 0)
+		}
+	}
+}
+
+const pageEntries = 1000
+
+func (l *lister) page(ctx context.Context, r kv.Range) (page []kv.Pair, err error) {
+	for p, err := range l.x.stores.KV.Scan(ctx, r) {
+		if err != nil {
+			return page, err
+		}
+		if page = append(page, p); len(page) == pageEntries {
+			break
+		}
+	}
+	return page, nil
+}
+
+// entry compares one name. old is the value of the catalog, or nil.
+func (l *lister) entry(ctx context.Context, dir string, prefix []byte, d fs.DirEntry, old []byte) error {
+	file := path.Join(dir, d.Name())
+	if !utf8.ValidString(d.Name()) {
+		return fmt.Errorf("%.300q: %w", file, ingest.ErrName)
+	}
+	if len(d.Name()) > maxName {
+		return fmt.Errorf("%.100s…: a name of %d bytes, of at most %d: %w", file, len(d.Name()), maxName, fs.ErrInvalid)
+	}
+	var was entry
+	if old != nil {
+		var err error
+		if was, err = decodeEntry(old); err != nil {
+			return err
+		}
+	}
+	key := append(prefix[:len(prefix):len(prefix)], d.Name()...)
+	switch d.Type() {
+	case 0:
+		return l.file(ctx, file, key, d, was)
+	case fs.ModeDir:
+		return l.other(ctx, file, key, was, entry{kind: kindDir})
+	case fs.ModeSymlink:
+		target, err := fs.ReadLink(l.tree.FS, file)
+		if err != nil {
+			return err
+		}
+		return l.other(ctx, file, key, was, entry{kind: kindSymlink, target: target})
+	}
+	return fmt.Errorf("%s: %w", file, ingest.ErrIrregular)
+}
+
+// other records a directory or a link.
+func (l *lister) other(ctx context.Context, file string, key []byte, was, is entry) error {
+	if was.kind == is.kind && was.target == is.target {
+		return nil
+	}
+	if err := l.drop(ctx, file, was); err != nil {
+		return err
+	}
+	l.report.Other++
+	return l.change(ctx, kv.Put(key, is.encode()))
+}
+
+func (l *lister) file(ctx context.Context, file string, key []byte, d fs.DirEntry, was entry) error {
+	fi, err := d.Info()
+	if err != nil {
+		return err
+	}
+	l.report.Files++
+	l.report.Bytes += fi.Size()
+	if was.kind == kindFile && was.location.Version == l.tree.Identity(fi) {
+		l.report.Unchanged++
+		return nil
+	}
+	if was.kind == kindFile {
+		l.report.Changed++
+	} else {
+		l.report.New++
+	}
+	if was.kind != 0 {
+		if err := l.drop(ctx, file, was); err != nil {
+			return err
+		}
+		if err := l.change(ctx, kv.Delete(key)); err != nil {
+			return err
+		}
+	}
+	if err := l.mark(ctx); err != nil {
+		return err
+	}
+	if !l.todo(file, fi.Size()) {
+		return errStopped
+	}
+	return nil
+}
+
+// remove takes what is no longer in a directory out of the catalog.
+func (l *lister) remove(ctx context.Context, dir string, p kv.Pair) error {
+	was, err := decodeEntry(p.Value)
+	if err != nil {
+		return err
+	}
+	if was.kind == kindFile {
+		l.report.Removed++
+	} else {
+		l.report.Other++
+	}
+	if err := l.drop(ctx, path.Join(dir, string(p.Key[len(dirPrefix(l.id, dir)):])), was); err != nil {
+		return err
+	}
+	return l.change(ctx, kv.Delete(p.Key))
+}
+
+// change writes to the catalog.
+func (l *lister) change(ctx context.Context, op kv.Op) error {
+	if err := l.mark(ctx); err != nil {
+		return err
+	}
+	return l.w.put(ctx, op)
+}
+
+// mark notes, before the first change, that the catalog is ahead of the root.
+func (l *lister) mark(ctx context.Context) error {
+	if l.status.dirty {
+		return nil
+	}
+	l.status.dirty = true
+	return l.x.save(ctx, l.status) // before any worker writes
+}
+
+// drop makes unfindable what was under a name, and all below it.
+func (l *lister) drop(ctx context.Context, file string, was entry) error {
+	switch was.kind {
+	case kindFile:
+		if len(was.same) > 0 && len(l.gone) < maxGone {
+			l.gone = append(l.gone, goneFile{was.same, []byte(was.location.Path)})
+		}
+		return l.change(ctx, index.RemovalOf(was.location))
+	case kindDir:
+		for p, err := range l.pages(ctx, dirPrefix(l.id, file)) {
+			if err == nil {
+				err = l.remove(ctx, file, p)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// tidy forgets the identities of files that went and were not found elsewhere.
+func (l *lister) tidy(ctx context.Context) error {
+	for _, g := range l.gone {
+		b, err := l.x.stores.KV.Get(ctx, g.key)
+		if err != nil {
+			continue
+		}
+		if _, holder, err := takeBytes(b); err == nil && string(holder) == string(g.path) {
+			if err := l.w.put(ctx, kv.Delete(g.key)); err != nil {
+				return err
+			}
+		}
+	}
+	return l.w.flush(ctx)
+}

@@ -1,0 +1,202 @@
+package origin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/index"
+	"github.com/hashstream/hashstream/ingest"
+	"github.com/hashstream/hashstream/pipeline"
+)
+
+// errStopped ends a listing whose tasks nobody takes.
+var errStopped = errors.New("stopped")
+
+// Scanned is what came of a scan.
+type Scanned struct {
+	Report
+	Result ingest.Result // of the root; Stored tells whether it is another than before
+}
+
+// Scan brings the index up to date with a source, whose tree the opener gives: it lists
+// the source, has what is new hashed by whoever works on the pipeline, and assembles the
+// directories. Wrap is a name under which the root is put into a directory, or empty.
+// It waits for workers; some must run, here or elsewhere.
+func (x *Indexer) Scan(ctx context.Context, src Source, wrap string) (Scanned, error) {
+	s, err := x.scan(ctx, src, wrap)
+	if err != nil {
+		return s, fmt.Errorf("origin: scan %s: %w", src.URL, err)
+	}
+	return s, nil
+}
+
+func (x *Indexer) scan(ctx context.Context, src Source, wrap string) (Scanned, error) {
+	if !src.Profile.RawLeaves {
+		return Scanned{}, ingest.ErrWrapped
+	}
+	tree, closer, err := x.open(ctx, src.URL)
+	if err != nil {
+		return Scanned{}, err
+	}
+	defer closer.Close()
+	st, err := x.status(ctx, src)
+	if err != nil {
+		return Scanned{}, err
+	}
+	began := time.Now().UTC().Truncate(time.Second)
+	l := &lister{x: x, src: src, id: src.id(), tree: tree, status: st}
+	if err := x.list(ctx, l); err != nil {
+		return Scanned{Report: l.report}, err
+	}
+	s := Scanned{Report: l.report}
+	if st.Root.Defined() && !l.status.dirty && st.Name == wrap {
+		s.Result = ingest.Result{Root: st.Root, Size: st.Bytes}
+		st.Scanned = began
+		return s, x.save(ctx, st)
+	}
+	next := Status{Source: src, Name: wrap, Scanned: began, Files: s.Files, Bytes: s.Bytes}
+	if s.Result, next.packs, err = x.assemble(ctx, src, tree.Name, wrap); err != nil {
+		return s, err
+	}
+	next.Root = s.Result.Root
+	if err := x.save(ctx, next); err != nil {
+		return s, err
+	}
+	if st.Root.Defined() && st.Root != next.Root {
+		err = x.dropRoot(ctx, st)
+	}
+	return s, errors.Join(err, l.tidy(ctx))
+}
+
+// list lists the source into tasks and waits until they are done.
+func (x *Indexer) list(ctx context.Context, l *lister) error {
+	var listing error
+	tasks := func(yield func([]byte, error) bool) {
+		listing = l.tasks(ctx, yield)
+		if listing != nil && !errors.Is(listing, errStopped) {
+			yield(nil, listing)
+		}
+	}
+	next, stop := iter.Pull2(iter.Seq2[[]byte, error](tasks))
+	defer stop()
+	first, err, more := next()
+	if !more || err != nil {
+		return err // nothing is to be hashed
+	}
+	err = x.pipeline.Submit(ctx, pipeline.Job{ID: l.src.Job(), About: l.src.URL}, func(yield func([]byte, error) bool) {
+		for body, err := first, error(nil); more; body, err, more = next() {
+			if !yield(body, err) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	status, err := x.pipeline.Wait(ctx, l.src.Job())
+	if err != nil {
+		return err
+	}
+	if status.Dead > 0 {
+		return x.incomplete(ctx, l.src)
+	}
+	return x.pipeline.Forget(ctx, l.src.Job())
+}
+
+// incomplete tells the first causes of tasks that failed.
+func (x *Indexer) incomplete(ctx context.Context, src Source) error {
+	for dead, err := range x.pipeline.Dead(ctx, src.Job()) {
+		if err != nil {
+			return err
+		}
+		return fmt.Errorf("%w: %s", ErrIncomplete, dead.Cause)
+	}
+	return ErrIncomplete
+}
+
+// tasks lists the source and yields what is to be hashed, in tasks.
+func (l *lister) tasks(ctx context.Context, yield func([]byte, error) bool) error {
+	t := task{Source: l.src}
+	var bytes int64
+	var names int
+	submit := func() bool {
+		body, err := json.Marshal(t)
+		t.Files, bytes, names = nil, 0, 0
+		return yield(body, err)
+	}
+	l.todo = func(file string, size int64) bool {
+		t.Files = append(t.Files, file)
+		bytes += size
+		names += len(file)
+		if len(t.Files) < taskFiles && bytes < taskBytes && names < taskNames {
+			return true
+		}
+		return submit()
+	}
+	if err := l.run(ctx); err != nil {
+		return err
+	}
+	if len(t.Files) > 0 && !submit() {
+		return errStopped
+	}
+	return nil
+}
+
+// assembled reports whether a plan of the root is the one that was assembled for it: its
+// first block is in one of the packs.
+func (st Status) assembled(ctx context.Context, p index.Plan) (bool, error) {
+	e, seg, err := p.Entry(ctx, p.First())
+	if err != nil {
+		return false, err
+	}
+	r, err := p.Record(ctx, e, seg)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return slices.Contains(st.packs, r.Location.Pack.String()), err
+}
+
+func (x *Indexer) save(ctx context.Context, st Status) error {
+	w := writer{kv: x.stores.KV}
+	if err := w.put(ctx, putSource(st)); err != nil {
+		return err
+	}
+	return w.flush(ctx)
+}
+
+// dropRoot makes the directories of a root that was replaced unfindable. What else
+// has the same content keeps it.
+func (x *Indexer) dropRoot(ctx context.Context, st Status) error {
+	if !st.Root.Defined() || len(st.packs) == 0 {
+		return nil
+	}
+	d, err := digest.FromCID(st.Root)
+	if err != nil {
+		return err
+	}
+	for p, err := range x.stores.Index.Plans(ctx, d) {
+		var own bool
+		if err == nil {
+			own, err = st.assembled(ctx, p)
+		}
+		if err == nil && own {
+			err = index.RemovePlan(ctx, x.stores.KV, p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, pack := range st.packs {
+		if err := x.stores.RemovePack(ctx, pack); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,216 @@
+package origin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/index"
+	"github.com/hashstream/hashstream/ingest"
+	"github.com/hashstream/hashstream/kv"
+	"github.com/hashstream/hashstream/pipeline"
+)
+
+// task is files of one source to be hashed.
+type task struct {
+	Source Source   `json:"source"`
+	Files  []string `json:"files"`
+}
+
+// Bounds of a task.
+const (
+	taskFiles = 512
+	taskBytes = 64 << 20 // of content, unless one file has more
+	taskNames = 64 << 10 // bytes of names
+)
+
+// Work does a task of a scan. It is a [pipeline.Handler].
+func (x *Indexer) Work(ctx context.Context, t pipeline.Task) error {
+	var todo task
+	if err := json.Unmarshal(t.Body, &todo); err != nil {
+		return pipeline.Permanent(fmt.Errorf("origin: %s: %w: %w", t, digest.ErrMismatch, err))
+	}
+	tree, closer, err := x.open(ctx, todo.Source.URL)
+	if err != nil {
+		return fmt.Errorf("origin: open %s: %w", todo.Source.URL, err)
+	}
+	defer closer.Close()
+	w := worker{x: x, src: todo.Source, id: todo.Source.id(), tree: tree}
+	w.out = writer{kv: x.stores.KV}
+	if w.dst, err = x.stores.Destination(w.src.Level); err != nil {
+		return fmt.Errorf("origin: %w", err)
+	}
+	if err := w.run(ctx, todo.Files); err != nil {
+		return fmt.Errorf("origin: %s: %w", todo.Source.URL, err)
+	}
+	return nil
+}
+
+// worker indexes the files of one task.
+type worker struct {
+	x    *Indexer
+	src  Source
+	id   sourceID
+	tree Tree
+	dst  ingest.Destination
+	out  writer
+}
+
+func (w *worker) run(ctx context.Context, files []string) error {
+	var unknown []string
+	var failed error
+	for _, name := range files {
+		done, err := w.recognise(ctx, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it went since it was listed; the next scan will say so
+		}
+		if err != nil {
+			failed = errors.Join(failed, err)
+		} else if !done {
+			unknown = append(unknown, name)
+		}
+	}
+	if err := w.hash(ctx, unknown); err != nil {
+		failed = errors.Join(failed, err)
+	}
+	if err := w.out.flush(ctx); err != nil {
+		return err
+	}
+	return failed
+}
+
+// hash reads files and records them. If one fails the others are taken one by one.
+func (w *worker) hash(ctx context.Context, files []string) error {
+	if len(files) == 0 {
+		return nil
+	}
+	o := &ingest.Options{Profile: w.src.Profile, Concurrency: w.x.o.Concurrency, PackSize: w.x.o.PackSize}
+	o.Trace.Read = func(name string, n int64) {
+		pipeline.Count(ctx, "bytes", n)
+		if w.x.o.Read != nil {
+			w.x.o.Read(name, n)
+		}
+	}
+	placed, err := ingest.Place(ctx, w.tree.FS, files, w.tree.location, w.dst, o)
+	switch {
+	case err == nil:
+		pipeline.Count(ctx, "files", int64(len(placed)))
+		for _, e := range placed {
+			if err := w.record(ctx, e.Path, e.Size, e.CID, e.Location); err != nil {
+				return err
+			}
+		}
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case len(files) > 1:
+		var failed error
+		for _, name := range files {
+			failed = errors.Join(failed, w.hash(ctx, []string{name}))
+		}
+		return failed
+	case w.absent(files[0]):
+		return nil // as above
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, ingest.ErrWrapped):
+		return pipeline.Permanent(err)
+	}
+	return err
+}
+
+func (w *worker) absent(name string) bool {
+	_, err := fs.Lstat(w.tree.FS, name)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// record puts a file that is indexed into the catalog.
+func (w *worker) record(ctx context.Context, name string, size int64, c cid.Cid, loc index.Location) error {
+	e := entry{kind: kindFile, size: size, cid: c, location: loc}
+	if w.tree.Same != nil {
+		// Asked after the file was hashed: if it was replaced meanwhile, the
+		// identity does not fit, and is not kept.
+		fi, err := fs.Lstat(w.tree.FS, name)
+		if err == nil && fi.Mode().IsRegular() && w.tree.Identity(fi) == loc.Version {
+			e.same = sameKey(w.src, w.tree.Same(fi))
+			if err := w.out.put(ctx, kv.Put(e.same, sameValue(c, loc.Path))); err != nil {
+				return err
+			}
+		}
+	}
+	return w.out.put(ctx, kv.Put(w.key(name), e.encode()))
+}
+
+func (w *worker) key(name string) []byte {
+	return append(dirPrefix(w.id, path.Dir(name)), path.Base(name)...)
+}
+
+// recognise reports whether a file need not be hashed: because that was done already,
+// or because it was hashed under another name.
+func (w *worker) recognise(ctx context.Context, name string) (bool, error) {
+	b, err := w.x.stores.KV.Get(ctx, w.key(name))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	if err != nil && w.tree.Same == nil {
+		return false, nil
+	}
+	fi, err := fs.Lstat(w.tree.FS, name)
+	if err != nil {
+		return false, err
+	}
+	if !fi.Mode().IsRegular() {
+		return false, fmt.Errorf("%s: %w", name, ingest.ErrChanged)
+	}
+	loc, err := w.tree.location(name, fi)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", name, err)
+	}
+	if e, err := decodeEntry(b); err == nil && e.kind == kindFile && e.location == loc {
+		return true, nil
+	}
+	if w.tree.Same == nil {
+		return false, nil
+	}
+	c, err := w.x.known(ctx, sameKey(w.src, w.tree.Same(fi)))
+	if err != nil || !c.Defined() {
+		return false, err
+	}
+	if moved, err := w.move(ctx, c, fi.Size(), loc); !moved || err != nil {
+		return false, err
+	}
+	pipeline.Count(ctx, "recognised", 1)
+	return true, w.record(ctx, name, fi.Size(), c, loc)
+}
+
+// move records the blocks of a file that was hashed elsewhere at loc. It reports false
+// if they are not known any more.
+func (w *worker) move(ctx context.Context, c cid.Cid, size int64, loc index.Location) (bool, error) {
+	if c.Prefix().Codec == cid.Raw && w.dst.Blocks != nil {
+		d, err := digest.FromCID(c)
+		if err != nil {
+			return false, err
+		}
+		w.dst.Blocks.Put(ctx, d, loc, 0, size)
+		return true, w.dst.Blocks.Flush(ctx)
+	}
+	if w.dst.Record == nil {
+		return true, nil
+	}
+	rec := w.dst.Record()
+	err := replay(rec, w.x.blocks(ctx, c, size, loc))
+	if err == nil {
+		err = rec.Finish(ctx)
+	}
+	if err != nil {
+		err = errors.Join(err, rec.Discard(context.WithoutCancel(ctx)))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
