@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"math"
 	"net/http"
-	"sync"
 
 	gcblob "gocloud.dev/blob"
 
@@ -18,10 +17,6 @@ import (
 
 // renewal is how many bytes of progress renew the attempts of a read.
 const renewal = 4 << 20
-
-const bufferSize = 256 << 10
-
-var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
 var errRange = errors.New("the store answered with another range than was asked for")
 
@@ -225,26 +220,6 @@ func (o *object) resume(broke error) error {
 		return fmt.Errorf("cloudblob: read %s: %w", where, blob.ErrChanged)
 	}
 	return nil
-}
-
-// WriteTo writes what is left of the range to w.
-func (o *object) WriteTo(w io.Writer) (int64, error) {
-	buf := buffers.Get().(*[bufferSize]byte)
-	defer buffers.Put(buf)
-	var sum int64
-	for {
-		n, rerr := o.Read(buf[:])
-		n, err := w.Write(buf[:n])
-		sum += int64(n)
-		switch {
-		case err != nil:
-			return sum, err
-		case rerr == io.EOF:
-			return sum, nil
-		case rerr != nil:
-			return sum, rerr
-		}
-	}
 }
 
 // Close ends the request. What was not read may not have been sent.
