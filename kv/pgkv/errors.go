@@ -26,12 +26,28 @@ func (s *Store) clean(ctx context.Context, err error) error {
 		return fs.ErrClosed
 	case errors.As(err, &server) && strings.HasPrefix(server.Code, "28"):
 		return fmt.Errorf("the server refuses the user or the password (SQLSTATE %s)", server.Code)
+	case state(err, "26000", "42P05"): // a prepared statement that is absent, or there already
+		return fmt.Errorf("%s (SQLSTATE %s); behind a pooler the URL needs default_query_exec_mode=cache_describe", s.secrets.hide(server.Message), server.Code)
 	case server != nil:
 		return fmt.Errorf("%s (SQLSTATE %s)", s.secrets.hide(server.Message), server.Code)
 	case errors.As(err, &refused):
-		return errors.New(s.secrets.hide("connect: " + refused.Unwrap().Error()))
+		return errors.New(s.secrets.hide(refusal(refused)))
 	}
 	return errors.New(s.secrets.hide(err.Error()))
+}
+
+// refusal is the cause of the first attempt: there is one more for each address and way to
+// encrypt, with long prefixes.
+func refusal(err *pgconn.ConnectError) string {
+	var lookup *net.DNSError
+	var dial *net.OpError
+	switch {
+	case errors.As(err, &lookup):
+		return lookup.Error()
+	case errors.As(err, &dial):
+		return dial.Error()
+	}
+	return "connect: " + err.Unwrap().Error()
 }
 
 // transient reports whether the call may succeed later.

@@ -177,11 +177,9 @@ func rollback(ctx context.Context, tx pgx.Tx) {
 	tx.Rollback(ctx)
 }
 
-// page returns the first pairs of r, none at its end. The statement is planned for its bounds: a
-// plan for any would read and sort the rest of the table for each page.
+// page returns the first pairs of r, none at its end.
 func (s *Store) page(ctx context.Context, tx pgx.Tx, r kv.Range) ([]kv.Pair, error) {
-	args := append([]any{s.describe}, bounds(r)...)
-	rows, err := tx.Query(ctx, pick(r, s.sql.page, s.sql.pageAll), args...)
+	rows, err := tx.Query(ctx, pick(r, s.sql.page, s.sql.pageAll), bounds(r)...)
 	if err != nil {
 		return nil, err
 	}

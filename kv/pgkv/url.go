@@ -1,6 +1,7 @@
 package pgkv
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -45,21 +47,20 @@ func parse(text string) (*target, error) {
 	t.config, err = pgxpool.ParseConfig(u.String())
 	t.secrets = secretsOf(u, query, t.config)
 	if err != nil {
-		return nil, fmt.Errorf("%s: the driver refuses the URL: %s", t.name, t.secrets.hide(parseCause(err)))
+		return nil, fmt.Errorf("%s: the URL is refused: %s", t.name, t.secrets.hide(parseCause(err)))
 	}
 	t.tune(query)
 	return t, nil
 }
 
-// parseCause is what the driver says against a URL, without the URL.
+// parseCause is what the driver says against a URL, after the URL itself.
 func parseCause(err error) string {
-	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(inner) {
-		err = inner
-	}
-	if strings.Contains(err.Error(), "://") {
+	text := err.Error()
+	i := strings.LastIndex(text, "`: ")
+	if i < 0 {
 		return "a parameter is wrong"
 	}
-	return err.Error()
+	return text[i+len("`: "):]
 }
 
 func parseTable(text string) (pgx.Identifier, error) {
@@ -86,8 +87,8 @@ func (t *target) tune(query url.Values) {
 	}
 	c.MaxConnLifetimeJitter = c.MaxConnLifetime / 10
 	c.PingTimeout = connectTimeout
-	if !query.Has("default_query_exec_mode") {
-		c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	if c.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+		c.AfterConnect = fixPlans
 	}
 	if c.ConnConfig.RuntimeParams["application_name"] == "" {
 		c.ConnConfig.RuntimeParams["application_name"] = "hashstream"
@@ -100,6 +101,22 @@ func (t *target) tune(query url.Values) {
 		Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3,
 	}}
 	c.ConnConfig.DialFunc = d.DialContext
+}
+
+// fixPlans lets the server plan each prepared statement once, and by the index: that is
+// right at any size of the table and for any arguments. By itself it plans short
+// scans anew each time, may keep a plan to read the whole table from when that was
+// small, and may sort the rest of the table for each page of a long scan. Compatible servers
+// need not have these settings.
+func fixPlans(ctx context.Context, conn *pgx.Conn) error {
+	for _, setting := range []string{"enable_seqscan = off", "enable_bitmapscan = off", "jit = off", "plan_cache_mode = force_generic_plan"} {
+		_, err := conn.Exec(ctx, "SET "+setting, pgx.QueryExecModeSimpleProtocol)
+		var server *pgconn.PgError
+		if err != nil && !errors.As(err, &server) {
+			return err
+		}
+	}
+	return nil
 }
 
 // secrets hides credentials in texts.
