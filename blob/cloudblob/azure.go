@@ -148,10 +148,3 @@ func quote(tag string) string {
 	}
 	return `"` + tag + `"`
 }
-
-func codeAzure(err error) string {
-	if e, ok := errors.AsType[*azcore.ResponseError](err); ok {
-		return e.ErrorCode
-	}
-	return ""
-}

@@ -54,7 +54,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/aws/smithy-go"
 	gcblob "gocloud.dev/blob"
+	"google.golang.org/api/googleapi"
 
 	"github.com/hashstream/hashstream/blob"
 	"github.com/hashstream/hashstream/blob/cloudblob/exchange"
@@ -100,9 +103,9 @@ type Options struct {
 	// Stall is how long the store may be silent before and within an answer.
 	// Default 30 s.
 	Stall time.Duration
-	// PartSize is the size in bytes of the parts of an upload, and the size from which
-	// one has parts. At most 10,000 are possible; parts of drafts grow where that
-	// is too few. Default 16 MiB.
+	// PartSize is the size in bytes of the parts of an upload; objects below 16 MiB have
+	// none. At most 10,000 are possible; parts of drafts grow where that is too few.
+	// Default 16 MiB.
 	PartSize int64
 	// Concurrency is how many parts of one upload are under way at once. An upload
 	// holds Concurrency+2 parts in memory. Default 4.
@@ -320,5 +323,26 @@ func check(ctx context.Context, key string) error {
 
 // fail describes why a call failed.
 func (s *Store) fail(verb, key string, c *exchange.Call, err error) error {
-	return fmt.Errorf("cloudblob: %s %s%s%s: %w", verb, s.name, s.prefix, key, c.Explain(code(err), err))
+	status, code := answer(err)
+	return fmt.Errorf("cloudblob: %s %s%s%s: %w", verb, s.name, s.prefix, key, c.Explain(status, code, err))
+}
+
+// answer finds the answer in an error of a kit, and what the provider calls it.
+func answer(err error) (status int, code string) {
+	if e, ok := errors.AsType[*azcore.ResponseError](err); ok {
+		return e.StatusCode, e.ErrorCode
+	}
+	if e, ok := errors.AsType[*googleapi.Error](err); ok {
+		return e.Code, ""
+	}
+	if e, ok := errors.AsType[smithy.APIError](err); ok {
+		code = e.ErrorCode()
+	}
+	if e, ok := errors.AsType[interface {
+		error
+		HTTPStatusCode() int
+	}](err); ok {
+		status = e.HTTPStatusCode()
+	}
+	return status, code
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 	"gocloud.dev/blob/s3blob"
 
@@ -229,12 +228,4 @@ func decodeKey(encoding types.EncodingType, key *string) (string, error) {
 		return "", fmt.Errorf("the store escapes a key wrongly: %q", aws.ToString(key))
 	}
 	return s, nil
-}
-
-// code finds what the provider calls an error.
-func code(err error) string {
-	if e, ok := errors.AsType[smithy.APIError](err); ok {
-		return e.ErrorCode()
-	}
-	return codeAzure(err)
 }

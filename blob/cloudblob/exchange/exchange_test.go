@@ -147,7 +147,7 @@ func TestExplain(t *testing.T) {
 		{503, "SlowDown", nil, nil, "overloaded"},
 		{500, "bad code\nSECRET", nil, nil, "status 500 Internal Server Error"},
 	} {
-		err := answer(t, c.status, c.header).Explain(c.code, foreign)
+		err := answer(t, c.status, c.header).Explain(0, c.code, foreign)
 		got := err.Error()
 		if !strings.Contains(got, c.text) || c.is != nil && !errors.Is(err, c.is) || strings.ContainsAny(got, "\n?") || strings.Contains(got, "SECRET") {
 			t.Errorf("%d %s: %v, want %q and %v", c.status, c.code, err, c.text, c.is)

@@ -27,11 +27,15 @@ type Failure struct {
 	cause    error // what errors.Is finds, may be nil
 }
 
-// Explain says why c failed with err, the error of a provider's kit. The text of that is not
-// used where there is a status: it is long, and may quote URLs.
-func (c *Call) Explain(code string, err error) *Failure {
+// Explain says why c failed with err, the error of a provider's kit, which contains the given
+// status and code, or 0 and "". The text of err is not used where there is a status: it is
+// long, and may quote URLs.
+func (c *Call) Explain(status int, code string, err error) *Failure {
 	c.mu.Lock()
-	status, header, requests := c.status, c.header, c.requests
+	header, requests := c.header, c.requests
+	if status == 0 && c.op != "put" { // parts of an upload have several answers
+		status = c.status
+	}
 	c.mu.Unlock()
 	if !codePattern.MatchString(code) || code == "UnknownError" {
 		code = ""
