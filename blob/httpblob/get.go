@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/hashstream/hashstream/blob"
 )
@@ -21,14 +22,48 @@ var (
 
 // Get opens n bytes of key from offset off.
 func (g *Getter) Get(ctx context.Context, key string, off, n int64) (blob.Object, error) {
-	o, err := g.get(ctx, key, off, n)
+	o, err := g.get(ctx, key, "", off, n)
 	if err != nil {
 		return nil, fmt.Errorf("httpblob: get %s at %d: %w", key, off, err)
 	}
 	return o, nil
 }
 
-func (g *Getter) get(ctx context.Context, key string, off, n int64) (*object, error) {
+// GetIf is Get of the object that had identity: the condition travels with the request,
+// and the answer is checked, because some servers ignore it. The object has a Version
+// only if its validator is a strong one (RFC 9110 section 8.8).
+func (g *Getter) GetIf(ctx context.Context, key, identity string, off, n int64) (blob.Object, error) {
+	o, err := g.get(ctx, key, identity, off, n)
+	if err == nil && o.info.Identity != identity {
+		o.Close()
+		err = blob.ErrChanged
+	}
+	if err != nil {
+		return nil, fmt.Errorf("httpblob: get %s at %d: %w", key, off, err)
+	}
+	if !strong(identity) && !o.aged {
+		o.info.Version = ""
+	}
+	return o, nil
+}
+
+func strong(identity string) bool { return strings.HasPrefix(identity, `"`) }
+
+// condition demands identity of the object that is asked for.
+func condition(identity string, h http.Header) {
+	if strong(identity) {
+		h.Set("If-Match", identity)
+		return
+	}
+	// An identity without a strong tag is made of tag, time and size.
+	if _, rest, ok := strings.Cut(identity, "|"); ok {
+		if modified, _, ok := strings.Cut(rest, "|"); ok && modified != "" {
+			h.Set("If-Unmodified-Since", modified)
+		}
+	}
+}
+
+func (g *Getter) get(ctx context.Context, key, identity string, off, n int64) (*object, error) {
 	if off < 0 {
 		return nil, fmt.Errorf("offset %d: %w", off, fs.ErrInvalid)
 	}
@@ -38,11 +73,16 @@ func (g *Getter) get(ctx context.Context, key string, off, n int64) (*object, er
 	if n == 0 { // HTTP has no empty range
 		return g.empty(ctx, key, off)
 	}
-	x, err := g.do(ctx, http.MethodGet, key, rangeHeader(off, n))
+	header := http.Header{}
+	condition(identity, header)
+	if r := rangeHeader(off, n); r != "" {
+		header.Set("Range", r)
+	}
+	x, err := g.do(ctx, http.MethodGet, key, header)
 	if err != nil {
 		return nil, err
 	}
-	o := &object{exchange: x, key: key}
+	o := &object{exchange: x, key: key, aged: aged(x.resp.Header)}
 	switch x.resp.StatusCode {
 	case http.StatusOK:
 		err = g.whole(o, off, n)
@@ -180,12 +220,21 @@ func (g *Getter) info(key string, r *http.Response, size int64) (blob.Info, erro
 		i.ModTime = t
 	}
 	switch etag := r.Header.Get("ETag"); {
-	case etag != "" && !strings.HasPrefix(etag, "W/"):
+	case strong(etag):
 		i.Version = etag
 	case etag != "" || modified != "": // a weak tag may stay when bytes change
-		i.Version = fmt.Sprintf("%s %s %d", etag, modified, size)
+		i.Version = fmt.Sprintf("%s|%s|%d", etag, modified, size)
 	}
+	i.Identity = i.Version
 	return i, nil
+}
+
+// aged reports whether an object was last modified so long before the answer that the
+// time tells it from any later one (RFC 9110 section 8.8.2.2).
+func aged(h http.Header) bool {
+	modified, err1 := http.ParseTime(h.Get("Last-Modified"))
+	date, err2 := http.ParseTime(h.Get("Date"))
+	return err1 == nil && err2 == nil && date.Sub(modified) >= time.Minute
 }
 
 // object is a range of which n bytes are still to come.
@@ -195,6 +244,7 @@ type object struct {
 	info     blob.Info
 	n        int64
 	closed   bool
+	aged     bool // its modification time is a strong validator
 }
 
 func (o *object) Info() blob.Info { return o.info }

@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -52,7 +53,8 @@ type Options struct {
 	MaxSkip int64
 }
 
-// Getter reads from an HTTP server. It implements [blob.Getter] and [blob.Stater].
+// Getter reads from an HTTP server. It implements [blob.Getter], [blob.Conditional] and
+// [blob.Stater].
 type Getter struct {
 	base    url.URL
 	client  http.Client
@@ -60,8 +62,9 @@ type Getter struct {
 }
 
 var (
-	_ blob.Getter = (*Getter)(nil)
-	_ blob.Stater = (*Getter)(nil)
+	_ blob.Getter      = (*Getter)(nil)
+	_ blob.Conditional = (*Getter)(nil)
+	_ blob.Stater      = (*Getter)(nil)
 )
 
 // New returns a getter of the objects below base, an http or https URL. A user and
@@ -115,7 +118,7 @@ func (g *Getter) Stat(ctx context.Context, key string) (blob.Info, error) {
 }
 
 func (g *Getter) stat(ctx context.Context, key string) (blob.Info, error) {
-	x, err := g.do(ctx, http.MethodHead, key, "")
+	x, err := g.do(ctx, http.MethodHead, key, nil)
 	if err != nil {
 		return blob.Info{}, err
 	}
@@ -124,7 +127,7 @@ func (g *Getter) stat(ctx context.Context, key string) (blob.Info, error) {
 	case http.StatusOK:
 		return g.info(key, x.resp, x.resp.ContentLength)
 	case http.StatusMethodNotAllowed, http.StatusNotImplemented:
-		o, err := g.get(ctx, key, 0, 1)
+		o, err := g.get(ctx, key, "", 0, 1)
 		if err != nil {
 			return blob.Info{}, err
 		}
@@ -143,7 +146,7 @@ type exchange struct {
 	ctx     context.Context // of this one exchange, for its cause
 }
 
-func (g *Getter) do(ctx context.Context, method, key, ranges string) (*exchange, error) {
+func (g *Getter) do(ctx context.Context, method, key string, header http.Header) (*exchange, error) {
 	if err := blob.CheckKey(key); err != nil {
 		return nil, err
 	}
@@ -153,9 +156,7 @@ func (g *Getter) do(ctx context.Context, method, key, ranges string) (*exchange,
 		cancel(nil)
 		return nil, fs.ErrInvalid
 	}
-	if ranges != "" {
-		req.Header.Set("Range", ranges)
-	}
+	maps.Copy(req.Header, header)
 	// Ranges and sizes are those of the stored bytes.
 	req.Header.Set("Accept-Encoding", "identity")
 	x := &exchange{cancel: cancel, timeout: g.options.Timeout, ctx: ctx}
@@ -213,6 +214,8 @@ func status(r *http.Response) error {
 		return fs.ErrNotExist
 	case http.StatusRequestedRangeNotSatisfiable:
 		return blob.ErrRange
+	case http.StatusPreconditionFailed:
+		return blob.ErrChanged
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return fmt.Errorf("status %d: %w", r.StatusCode, fs.ErrPermission)
 	}
