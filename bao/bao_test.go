@@ -45,11 +45,12 @@ func plant(t testing.TB, data []byte, log uint8, workers int) *tree {
 	h := NewHasher(&HasherOptions{Workers: workers})
 	h.log = log
 	nodes := map[int64]Pair{}
-	root, size, err := h.Sum(t.Context(), iotest.OneByteReader(bytes.NewReader(data[:min(len(data), 3)])), nil)
+	_, size, err := h.Sum(t.Context(), iotest.OneByteReader(bytes.NewReader(data[:min(len(data), 3)])), nil)
 	if err != nil || size != int64(min(len(data), 3)) {
 		t.Fatalf("Sum of a few bytes: %d, %v", size, err)
 	}
-	if root, size, err = h.Sum(t.Context(), bytes.NewReader(data), collect(t, nodes)); err != nil || size != int64(len(data)) {
+	root, size, err := h.Sum(t.Context(), bytes.NewReader(data), collect(t, nodes))
+	if err != nil || size != int64(len(data)) {
 		t.Fatalf("Sum: %d bytes, %v", size, err)
 	}
 	at := map[int64]Pair{}
