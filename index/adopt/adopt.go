@@ -19,7 +19,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/ipfs/go-cid"
 
@@ -28,7 +27,6 @@ import (
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/kv"
-	"github.com/hashstream/hashstream/pack"
 )
 
 var (
@@ -45,7 +43,9 @@ var (
 type Home struct {
 	Keys  kv.Store    // the index
 	Level index.Level // of the records; default all
-	Packs blob.Getter // by [pack.Key]
+	Packs blob.Getter // by [github.com/hashstream/hashstream/pack.Key]
+	// Files reads raw files by the path of their location. Nil means that there are none.
+	Files blob.Conditional
 	// Complete reports whether the whole DAG below a root is recorded already.
 	// Nil means no.
 	Complete func(context.Context, digest.Digest) (bool, error)
@@ -68,8 +68,8 @@ type Adopter struct {
 }
 
 type packed struct {
-	digest digest.Digest
-	roots  []cid.Cid
+	loc   index.Location
+	roots []cid.Cid
 }
 
 // New returns an Adopter into home.
@@ -90,95 +90,6 @@ func (a *Adopter) Want(d digest.Digest) { a.wanted[d] = nil }
 // CIDs returns the CIDs under which the packs hold a block that was wanted.
 func (a *Adopter) CIDs(d digest.Digest) []cid.Cid { return a.wanted[d] }
 
-// Packed is what a pack held.
-type Packed struct {
-	Blocks int64
-	// Bad is blocks that are not what their CID says. They are left out.
-	Bad []pack.Fault
-	// Unverified is set if the hash function of the pack's name is not supported.
-	Unverified bool
-}
-
-// maxBad bounds how many bad blocks of a pack are told.
-const maxBad = 16
-
-// Pack streams a pack once, verifies it and its blocks, and records them.
-func (a *Adopter) Pack(ctx context.Context, d digest.Digest) (Packed, error) {
-	before := len(a.table.places)
-	p, roots, err := a.scan(ctx, d)
-	if err != nil {
-		a.table.places = a.table.places[:before]
-		if ctx.Err() != nil {
-			return p, context.Cause(ctx)
-		}
-		return p, fmt.Errorf("adopt: pack %s: %w: %w", d, ErrPack, err)
-	}
-	a.packs = append(a.packs, packed{d, roots})
-	return p, nil
-}
-
-func (a *Adopter) scan(ctx context.Context, d digest.Digest) (Packed, []cid.Cid, error) {
-	obj, err := a.home.Packs.Get(ctx, pack.Key(d), 0, -1)
-	if err != nil {
-		return Packed{}, nil, err
-	}
-	defer obj.Close()
-	var in io.Reader = struct{ io.Reader }{obj} // everything is read, nothing sought over
-	h, err := digest.NewHasher(d.Code())
-	if err == nil {
-		in = io.TeeReader(in, h)
-	}
-	p := Packed{Unverified: err != nil}
-	r, err := car.NewReader(in, nil)
-	if err != nil {
-		return p, nil, err
-	}
-	loc := a.table.location(index.Location{Pack: d})
-	for {
-		s, err := r.Next()
-		if err == io.EOF {
-			break
-		}
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil {
-			return p, nil, err
-		}
-		if err := a.section(ctx, r, s, loc); err == nil {
-			p.Blocks++
-		} else if len(p.Bad) < maxBad {
-			p.Bad = append(p.Bad, pack.Fault{Pack: d, Offset: s.Offset, CID: s.CID, Err: err})
-		}
-	}
-	if _, err := io.Copy(io.Discard, in); err != nil {
-		return p, nil, err
-	}
-	if !p.Unverified && h.Digest() != d {
-		return p, nil, fmt.Errorf("its bytes: %w", digest.ErrMismatch)
-	}
-	return p, r.Roots(), nil
-}
-
-// section records one block of a pack.
-func (a *Adopter) section(ctx context.Context, r *car.Reader, s car.Section, loc int32) error {
-	d, err := digest.FromCID(s.CID)
-	if err != nil {
-		return err
-	}
-	data, err := r.Data()
-	if err != nil {
-		return err
-	}
-	if err := d.Verify(data); err != nil && !errors.Is(err, digest.ErrUnsupported) {
-		return err
-	}
-	a.want(d, s.CID)
-	a.table.add(s.CID, loc, s.Offset, s.Size, true)
-	a.put(ctx, d, a.table.locations[loc], s.Offset, s.Size)
-	return nil
-}
-
 func (a *Adopter) want(d digest.Digest, c cid.Cid) {
 	known, ok := a.wanted[d]
 	if !ok {
@@ -196,6 +107,13 @@ func (a *Adopter) put(ctx context.Context, d digest.Digest, loc index.Location, 
 	if a.home.Level == index.LevelAll || a.home.Level == index.LevelSingle {
 		a.blocks.Put(ctx, d, loc, off, size)
 	}
+}
+
+// known takes in the block of a section of a CAR.
+func (a *Adopter) known(ctx context.Context, d digest.Digest, s car.Section, loc int32) {
+	a.want(d, s.CID)
+	a.table.add(s.CID, loc, s.Offset, s.Size, true)
+	a.put(ctx, d, a.table.locations[loc], s.Offset, s.Size)
 }
 
 // Place takes in the bare block of c, size bytes of loc from off. Nothing is

@@ -8,12 +8,10 @@ import (
 
 	"github.com/ipfs/go-cid"
 
-	"github.com/hashstream/hashstream/blob"
 	"github.com/hashstream/hashstream/block"
 	"github.com/hashstream/hashstream/dag"
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
-	"github.com/hashstream/hashstream/pack"
 	"github.com/hashstream/hashstream/unixfs"
 )
 
@@ -212,13 +210,10 @@ func (a *Adopter) read(ctx context.Context, c cid.Cid, p *place) (*unixfs.Node, 
 		return nil, nil, nil
 	}
 	loc := a.table.locations[p.loc]
-	if loc.Pack.IsZero() {
-		return nil, nil, fmt.Errorf("%w: %s, which has links, is said to be in the file %s", ErrIncomplete, c, loc)
-	}
 	if p.size > block.MaxSize {
 		return nil, nil, fmt.Errorf("%w: %s: %w", ErrUnplanned, c, block.ErrTooLarge)
 	}
-	data, err := blob.Read(ctx, a.home.Packs, pack.Key(loc.Pack), p.offset, int64(p.size))
+	data, err := a.bytes(ctx, loc, p.offset, int64(p.size))
 	if err != nil {
 		return nil, nil, missing(ctx, err)
 	}
@@ -286,7 +281,7 @@ func (a *Adopter) unlinked(ctx context.Context) (roots []cid.Cid, err error) {
 // nodes calls f with the blocks of the packs that may have links.
 func (a *Adopter) nodes(ctx context.Context, f func(cid.Cid, *place) bool) error {
 	for _, p := range a.packs {
-		for s, err := range pack.Sections(ctx, a.home.Packs, p.digest) {
+		for s, err := range a.sections(ctx, p.loc) {
 			if err != nil {
 				return fmt.Errorf("adopt: %w", err)
 			}
