@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -19,7 +18,6 @@ const (
 	statementRows  = 10_000
 	statementBytes = 4 << 20  // of keys and values; CockroachDB takes messages of 16 MiB
 	flightBytes    = 16 << 20 // of statements under way, which the driver keeps in memory
-	mostRuns       = 64
 )
 
 // Batch applies ops in order, all or none.
@@ -48,68 +46,90 @@ type call struct {
 	size int
 }
 
-// calls returns statements with the effect of ops: first the ranges, then the last
-// write of each key that no later range covers, in the order of the keys. That
-// order is the same in all batches, so that they do not block one another.
+// calls returns statements with the effect of ops: the ranges, and the last write of
+// each key that no later range covers, in the order of the keys.
+//
+// As they lock rows in that order, batches do not wait for each other in a circle. The
+// few circles that are left, about keys that appear within a range while it is deleted,
+// are broken by the server, and the batch is repeated.
 func (s *Store) calls(ops []kv.Op) (calls []call) {
-	last := make(map[string]kv.Op, len(ops))
-	var deleted ranges
+	deleted, writes := last(ops)
+	for _, r := range deleted {
+		n, _ := slices.BinarySearchFunc(writes, r.From, func(o kv.Op, k []byte) int { return bytes.Compare(o.Key, k) })
+		calls = s.appendWrites(calls, writes[:n])
+		calls = append(calls, call{s.sql.removeRange, []any{notNil(r.From), r.To}, len(r.From) + len(r.To)})
+		writes = writes[n:]
+	}
+	return s.appendWrites(calls, writes)
+}
+
+// last returns what is left of ops if those are dropped that later ones override. It is sorted.
+func last(ops []kv.Op) (deleted ranges, writes []kv.Op) {
+	seen := make(map[string]struct{}, len(ops))
 	for _, o := range slices.Backward(ops) {
 		if o.Kind == kv.KindDeleteRange {
 			deleted = deleted.add(o.Key, o.Value)
-		} else if _, ok := last[string(o.Key)]; !ok && !deleted.contain(o.Key) {
-			last[string(o.Key)] = o
+			continue
 		}
+		if _, ok := seen[string(o.Key)]; ok || deleted.contain(o.Key) {
+			continue
+		}
+		seen[string(o.Key)] = struct{}{}
+		if o.Kind == kv.KindDelete {
+			o.Value = nil
+		}
+		writes = append(writes, o)
 	}
-	for _, r := range deleted {
-		calls = append(calls, call{s.sql.removeRange, []any{notNil(r.From), r.To}, len(r.From) + len(r.To)})
+	slices.SortFunc(writes, func(a, b kv.Op) int { return bytes.Compare(a.Key, b.Key) })
+	return deleted, writes
+}
+
+// appendWrites appends statements for puts and deletes. If there are both, the deletes are
+// puts at first, of an empty value: no other statement locks in one order keys that are there
+// and keys that are not.
+func (s *Store) appendWrites(calls []call, ops []kv.Op) []call {
+	deletes := slices.DeleteFunc(slices.Clone(ops), func(o kv.Op) bool { return o.Kind != kv.KindDelete })
+	if len(deletes) < len(ops) {
+		calls = appendCalls(calls, s.sql.put, ops, true)
 	}
-	sorted := slices.SortedFunc(maps.Values(last), func(a, b kv.Op) int { return bytes.Compare(a.Key, b.Key) })
-	if runs(sorted) > mostRuns { // rather risk a deadlock, which the server resolves, than many statements
-		slices.SortStableFunc(sorted, func(a, b kv.Op) int { return int(b.Kind) - int(a.Kind) })
-	}
-	for len(sorted) > 0 {
-		n := runLength(sorted)
-		calls = append(calls, s.call(sorted[:n]))
-		sorted = sorted[n:]
+	return appendCalls(calls, s.sql.remove, deletes, false)
+}
+
+// appendCalls appends as many statements as ops need, with an array of their keys and,
+// if values, one of their values.
+func appendCalls(calls []call, sql string, ops []kv.Op, values bool) []call {
+	for len(ops) > 0 {
+		n := fit(ops, values)
+		c := call{sql: sql}
+		ks, vs := make([][]byte, n), make([][]byte, n)
+		for i, o := range ops[:n] {
+			ks[i], vs[i] = o.Key, notNil(o.Value)
+			c.size += size(o, values)
+		}
+		if c.args = []any{ks}; values {
+			c.args = append(c.args, vs)
+		}
+		calls, ops = append(calls, c), ops[n:]
 	}
 	return calls
 }
 
-// runs counts the stretches of one kind.
-func runs(ops []kv.Op) (n int) {
+// fit returns how many of ops go into one statement, at least one.
+func fit(ops []kv.Op, values bool) int {
+	total := 0
 	for i, o := range ops {
-		if i == 0 || o.Kind != ops[i-1].Kind {
-			n++
-		}
-	}
-	return n
-}
-
-// runLength returns how many of ops go into one statement.
-func runLength(ops []kv.Op) int {
-	size := 0
-	for i, o := range ops {
-		size += len(o.Key) + len(o.Value)
-		if i > 0 && (o.Kind != ops[0].Kind || i == statementRows || size > statementBytes) {
+		if total += size(o, values); i > 0 && (i == statementRows || total > statementBytes) {
 			return i
 		}
 	}
 	return len(ops)
 }
 
-// call returns the statement for ops of one kind.
-func (s *Store) call(ops []kv.Op) call {
-	size := 0
-	keys, values := make([][]byte, len(ops)), make([][]byte, len(ops))
-	for i, o := range ops {
-		keys[i], values[i] = o.Key, notNil(o.Value)
-		size += len(o.Key) + len(o.Value)
+func size(o kv.Op, value bool) int {
+	if value {
+		return len(o.Key) + len(o.Value)
 	}
-	if ops[0].Kind == kv.KindDelete {
-		return call{s.sql.remove, []any{keys}, size}
-	}
-	return call{s.sql.put, []any{keys, values}, size}
+	return len(o.Key)
 }
 
 // apply runs calls in one transaction, and in one round trip if they are not large.
@@ -132,13 +152,13 @@ func (s *Store) apply(ctx context.Context, calls []call) error {
 func transact(ctx context.Context, conn *pgxpool.Conn, calls []call) error {
 	flight := &pgx.Batch{}
 	flight.Queue("BEGIN")
-	size := 0
+	total := 0
 	for _, c := range calls {
-		if size += c.size; size > flightBytes {
+		if total += c.size; total > flightBytes {
 			if err := conn.SendBatch(ctx, flight).Close(); err != nil {
 				return err
 			}
-			flight, size = &pgx.Batch{}, c.size
+			flight, total = &pgx.Batch{}, c.size
 		}
 		flight.Queue(c.sql, c.args...)
 	}

@@ -25,7 +25,7 @@ func TestCalls(t *testing.T) {
 		ops  []kv.Op
 		want int
 	}{
-		"many": {many, 5}, "large": {large, 10}, "mixed": {mixed, 2}, "a few of each": {mixed[:3], 3},
+		"many": {many, 5}, "large": {large, 10}, "mixed": {mixed, 2}, "range between": {append(mixed[:9:9], kv.DeleteRange(kv.Range{From: []byte("2"), To: []byte("3")})), 5},
 		"twice": {append(many[:1:1], many[0]), 1}, "covered": {append(many[:10:10], kv.DeleteRange(kv.Range{To: []byte("9")})), 1},
 		"empty range": {[]kv.Op{kv.DeleteRange(kv.Range{From: []byte("b"), To: []byte("a")})}, 0},
 	} {

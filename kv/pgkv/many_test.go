@@ -35,12 +35,13 @@ func TestUpdateManyNodes(t *testing.T) {
 	}
 }
 
-// Batches of two nodes put and delete the same keys in any order.
+// Batches of two nodes put and delete the same keys in any order. None is repeated, so
+// none met another in a deadlock.
 func TestBatchManyNodes(t *testing.T) {
 	address := own(t)
 	var wg sync.WaitGroup
 	for n := range 2 {
-		s := open(t, address, nil)
+		s := open(t, address, &pgkv.Options{RetryFor: -1})
 		for w := range 4 {
 			wg.Go(func() {
 				rnd := rand.New(rand.NewPCG(uint64(n), uint64(w)))
