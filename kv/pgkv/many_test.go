@@ -113,6 +113,29 @@ func TestLongScans(t *testing.T) {
 	}
 }
 
+// All pages of a long scan are of one moment.
+func TestLongSnapshot(t *testing.T) {
+	s := open(t, own(t), nil)
+	if err := s.Batch(t.Context(), records(0, 3000)); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, err := range s.Scan(t.Context(), kv.Range{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			if err := s.Batch(t.Context(), append(records(3000, 500), kv.DeleteRange(kv.Range{From: records(0, 1)[0].Key, To: []byte{0xff}}))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n++
+	}
+	if n != 3000 {
+		t.Errorf("the scan yields %d pairs, there were 3000 when it began", n)
+	}
+}
+
 // Large values make short pages.
 func TestLargeValues(t *testing.T) {
 	s := open(t, own(t), nil)
