@@ -171,8 +171,8 @@ func (x *Indexer) save(ctx context.Context, st Status) error {
 	return w.flush(ctx)
 }
 
-// dropRoot makes the directories of a root that was replaced unfindable. What else
-// has the same content keeps it.
+// dropRoot makes the directories of a root that was replaced unfindable. Sources with
+// the same directories keep them.
 func (x *Indexer) dropRoot(ctx context.Context, st Status) error {
 	if !st.Root.Defined() || len(st.packs) == 0 {
 		return nil
@@ -193,7 +193,21 @@ func (x *Indexer) dropRoot(ctx context.Context, st Status) error {
 			return err
 		}
 	}
+	needed := map[string]bool{}
+	for other, err := range x.Sources(ctx) {
+		if err != nil {
+			return err
+		}
+		if other.id() != st.id() || other.Root != st.Root {
+			for _, pack := range other.packs {
+				needed[pack] = true
+			}
+		}
+	}
 	for _, pack := range st.packs {
+		if needed[pack] {
+			continue
+		}
 		if err := x.stores.RemovePack(ctx, pack); err != nil {
 			return err
 		}

@@ -4,7 +4,9 @@
 //
 //	file:PATH    bytes in a directory
 //	http(s)://   bytes on a web server, read only
+//	s3://, gs://, azblob://  bytes in a bucket (package cloudblob)
 //	pebble:PATH  keys in a directory
+//	postgres://  keys in a database (package pgkv)
 //	mem:         bytes or keys in memory, gone at the end
 //
 // PATH is absolute or starts at the home directory; file:///PATH works too.
@@ -32,6 +34,7 @@ import (
 	"strings"
 
 	"github.com/hashstream/hashstream/blob"
+	"github.com/hashstream/hashstream/blob/cloudblob"
 	"github.com/hashstream/hashstream/blob/fsblob"
 	"github.com/hashstream/hashstream/blob/httpblob"
 	"github.com/hashstream/hashstream/blob/memblob"
@@ -46,6 +49,8 @@ type Options struct {
 	// Cache is the memory for an embedded store's own cache, in bytes. Default: the
 	// backend's.
 	Cache int64
+	// Cloud is told of the requests to buckets. Default: nothing.
+	Cloud *cloudblob.Trace
 	// Logger receives what a backend reports. Default: none.
 	Logger *slog.Logger
 }
@@ -66,18 +71,22 @@ type backend[T any] struct {
 func blobs() map[string]backend[blob.Getter] {
 	http := backend[blob.Getter]{resolveHTTP, openHTTP}
 	return map[string]backend[blob.Getter]{
-		"file":  {resolvePath, openFile},
-		"http":  http,
-		"https": http,
-		"mem":   {resolveMem, openMemBlob},
+		"azblob": {resolveURL, openCloud},
+		"file":   {resolvePath, openFile},
+		"gs":     {resolveURL, openCloud},
+		"http":   http,
+		"https":  http,
+		"mem":    {resolveMem, openMemBlob},
+		"s3":     {resolveURL, openCloud},
 	}
 }
 
 // kvs is the map for keys.
 func kvs() map[string]backend[kv.Store] {
 	return map[string]backend[kv.Store]{
-		"mem":    {resolveMem, openMemKV},
-		"pebble": {resolvePath, openPebble},
+		"mem":      {resolveMem, openMemKV},
+		"pebble":   {resolvePath, openPebble},
+		"postgres": {resolveURL, openPostgres},
 	}
 }
 
@@ -144,7 +153,7 @@ func KV(ctx context.Context, home, rawURL string, o *Options) (kv.Store, io.Clos
 func Check(c config.Config) error {
 	_, _, packs := find(blobs(), "packs", c.Home, c.Store.Packs)
 	_, _, index := find(kvs(), "index", c.Home, c.Store.Index)
-	return errors.Join(packs, index)
+	return errors.Join(packs, index, checkSources(c))
 }
 
 // Packs returns the canonical URL of c's packs, without credentials.

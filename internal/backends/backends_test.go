@@ -38,7 +38,7 @@ func Example() {
 	fmt.Println(err)
 	// Output:
 	// true <nil>
-	// backends: packs: unknown scheme "ftp", known are file, http, https, mem: invalid argument
+	// backends: packs: unknown scheme "ftp", known are azblob, file, gs, http, https, mem, s3: invalid argument
 }
 
 func TestPaths(t *testing.T) {
@@ -66,15 +66,15 @@ func TestPaths(t *testing.T) {
 
 func TestBadURLs(t *testing.T) {
 	for u, want := range map[string]string{
-		"postgres://u:hunter2@h/db": "known are mem, pebble",
-		"index":                     `unknown scheme ""`,
-		"pebble://index":            "write pebble:PATH",
-		"pebble:":                   "the path is missing",
-		"pebble:a?b=c":              "takes no ?",
-		"pebble:a%00b":              "zero byte",
-		"mem:x":                     "memory has no path",
-		"pebble://u:hunter2@h/p":    "write pebble:PATH",
-		"://hunter2":                "not a URL",
+		"mysql://u:hunter2@h/db": "known are mem, pebble, postgres",
+		"index":                  `unknown scheme ""`,
+		"pebble://index":         "write pebble:PATH",
+		"pebble:":                "the path is missing",
+		"pebble:a?b=c":           "takes no ?",
+		"pebble:a%00b":           "zero byte",
+		"mem:x":                  "memory has no path",
+		"pebble://u:hunter2@h/p": "write pebble:PATH",
+		"://hunter2":             "not a URL",
 	} {
 		c := config.Default(t.TempDir())
 		c.Store.Index = u

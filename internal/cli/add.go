@@ -21,6 +21,8 @@ type adding struct {
 	profile, hash, chunk, packSize, index    string
 	hidden, wrap, dryRun, dedup, json, quiet bool
 	follow                                   bool // links that are named
+	inPlace                                  bool
+	placing                                  placing
 }
 
 func (f *adding) flags(cmd *cobra.Command) {
@@ -42,7 +44,7 @@ func (f *adding) flags(cmd *cobra.Command) {
 func (a *app) addCommand() *cobra.Command {
 	var f adding
 	cmd := &cobra.Command{
-		Use:   "add PATH...",
+		Use:   "add PATH|URL...",
 		Short: "Store files and directories and print their CIDs",
 		Long: `Add cuts files into blocks, writes them into packs and records where each is. It
 works with or without a running node; what it has printed is durable. Adding the
@@ -51,21 +53,32 @@ same content again stores nothing.
 Directories are added with all that is in them but hidden files; symbolic links
 are kept as links, also where PATH itself is one, unless it ends in a slash or
 --dereference-args is given. PATH - is standard input. A PATH that does not exist
-gives exit code 3, and nothing is stored.`,
+gives exit code 3, and nothing is stored.
+
+With --in-place nothing is copied: the content of files stays where it is, on disk, in
+a bucket or on a web server, and the index points into it. It must lie below a root that
+the configuration names ([sources] roots). A file that changes is no longer served;
+'hashstream scan' indexes it anew.`,
 		Example: `  hashstream add photos/
   hashstream add --quiet report.pdf
   tar c src | hashstream add -
+  hashstream add --in-place /srv/data s3://bucket/prefix
   hashstream add --dry-run --profile unixfs-v0-2015 photos/     the CID that old Kubo gives`,
 		Args:        cobra.MinimumNArgs(1),
 		Annotations: interruptible(resumeAdding),
 		RunE:        func(cmd *cobra.Command, args []string) error { return a.add(cmd.Context(), &f, args, nil) },
 	}
 	f.flags(cmd)
+	f.placing.flags(cmd)
+	cmd.Flags().BoolVar(&f.inPlace, "in-place", false, "leave the content where it is, and index it there")
 	return cmd
 }
 
 // add adds every argument. adjust may change the options.
 func (a *app) add(ctx context.Context, f *adding, args []string, adjust func(*ingest.Options)) error {
+	if f.inPlace {
+		return a.addInPlace(ctx, f, args)
+	}
 	c, err := a.config(f.overrides())
 	if err != nil {
 		return err
@@ -201,7 +214,7 @@ func (a *app) printAdded(f *adding, arg string, res ingest.Result) error {
 	var err error
 	switch {
 	case f.json:
-		return a.printJSON(added{res.Root.String(), arg, res.Size, res.DAGSize, res.Blocks, res.Duplicates, res.Packs, res.PackBytes, res.Stored})
+		return a.printJSON(describeAdded(arg, res))
 	case f.quiet:
 		_, err = fmt.Fprintln(a.Out, res.Root)
 		return err

@@ -107,8 +107,8 @@ them over HTTP in a form that every receiver can verify.`,
 	flags.StringVar(&a.home, "home", "", "directory of configuration and embedded stores (default: hashstream in the XDG data directory)")
 	flags.StringVar(&a.file, "config", "", "configuration file (default: hashstream.toml in the home)")
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "tell more on standard error")
-	root.AddCommand(a.initCommand(), a.serveCommand(), a.addCommand(), a.getCommand(), a.dumpCommand(),
-		a.packCommand(), a.indexCommand(), a.statusCommand(), a.scrubCommand(), a.configCommand(), a.versionCommand())
+	root.AddCommand(a.initCommand(), a.serveCommand(), a.addCommand(), a.scanCommand(), a.getCommand(), a.dumpCommand(),
+		a.packCommand(), a.indexCommand(), a.pipelineCommand(), a.statusCommand(), a.scrubCommand(), a.configCommand(), a.versionCommand())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	checkArgs(root)
 	return root

@@ -48,15 +48,17 @@ type Config struct {
 	// File is the file that was read, or empty.
 	File string `toml:"-"`
 
-	Store   Store   `toml:"store"`
-	Add     Add     `toml:"add"`
-	Gateway Gateway `toml:"gateway"`
-	Admin   Admin   `toml:"admin"`
-	Verify  Verify  `toml:"verify"`
-	Scrub   Scrub   `toml:"scrub"`
-	Cache   Cache   `toml:"cache"`
-	Log     Log     `toml:"log"`
-	Trace   Trace   `toml:"trace"`
+	Store    Store    `toml:"store"`
+	Add      Add      `toml:"add"`
+	Sources  Sources  `toml:"sources"`
+	Pipeline Pipeline `toml:"pipeline"`
+	Gateway  Gateway  `toml:"gateway"`
+	Admin    Admin    `toml:"admin"`
+	Verify   Verify   `toml:"verify"`
+	Scrub    Scrub    `toml:"scrub"`
+	Cache    Cache    `toml:"cache"`
+	Log      Log      `toml:"log"`
+	Trace    Trace    `toml:"trace"`
 
 	origins map[string]string // key to where it was set; absent: default
 }
@@ -64,9 +66,11 @@ type Config struct {
 // Default returns the configuration of a node with the given home and nothing set.
 func Default(home string) Config {
 	return Config{
-		Home:  home,
-		Store: Store{Packs: "file:packs", Index: "pebble:index"},
-		Add:   Add{Profile: "unixfs-v1-2025", PackSize: 128 << 20, Index: "all"},
+		Home:     home,
+		Store:    Store{Packs: "file:packs", Index: "pebble:index"},
+		Add:      Add{Profile: "unixfs-v1-2025", PackSize: 128 << 20, Index: "all"},
+		Sources:  Sources{Roots: []string{}},
+		Pipeline: Pipeline{Queue: "mem:"},
 		Gateway: Gateway{
 			Listen:          "127.0.0.1:8080",
 			MaxConcurrent:   1024,

@@ -6,10 +6,13 @@ package config
 // Where packs and the index are kept. Paths that are not absolute start at the
 // home directory.
 type Store struct {
-	// The store of packs: file:PATH, mem: (gone when the node stops), or
+	// The store of packs: file:PATH, mem: (gone when the node stops), a bucket such as
+	// "s3://BUCKET/PREFIX?region=REGION", "gs://BUCKET" or "azblob://CONTAINER", or
 	// http://HOST/PATH and https://HOST/PATH to serve packs that lie elsewhere (read only).
 	Packs string `toml:"packs"`
-	// The store of the index: pebble:PATH, or mem: (gone when the node stops).
+	// The store of the index: pebble:PATH, mem: (gone when the node stops), or
+	// "postgres://USER@HOST/DATABASE" for many nodes that share one. The password
+	// may come from PGPASSWORD or ~/.pgpass.
 	Index string `toml:"index"`
 }
 
@@ -24,6 +27,25 @@ type Add struct {
 	// (each root with its packs and blocks, and the plan that makes serving fast),
 	// "all" (both) or "none".
 	Index string `toml:"index"`
+}
+
+// Content that stays where it is: 'hashstream add --in-place'.
+type Sources struct {
+	// What may be indexed in place and is read to be served: absolute directories, and
+	// URLs of buckets and web servers such as "s3://BUCKET/PREFIX?region=REGION",
+	// "gs://BUCKET", "azblob://CONTAINER" or "https://HOST/PATH", and what is below each.
+	// Nothing else is ever opened. Credentials come from the provider's own variables
+	// and files, never from here.
+	Roots []string `toml:"roots"`
+}
+
+// How sources are hashed. Workers on other machines share the queue and the index.
+type Pipeline struct {
+	// The queue of tasks: mem: (of this process), nats://HOST/STREAM or
+	// awssqs://HOST/ACCOUNT/QUEUE.
+	Queue string `toml:"queue"`
+	// Tasks done at the same time. 0 is one for each processor.
+	Concurrency int `toml:"concurrency"`
 }
 
 // The public HTTP listener.

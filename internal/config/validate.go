@@ -29,6 +29,8 @@ func (c *Config) validate() error {
 		{"add.profile", oneOf(c.Add.Profile, "unixfs-v1-2025", "unixfs-v0-2015")},
 		{"add.pack_size", between(c.Add.PackSize, 2*block.MaxSize, 1<<40)},
 		{"add.index", oneOf(c.Add.Index, "all", "single-level", "multiple-level", "none")},
+		{"pipeline.queue", checkURL(c.Pipeline.Queue, "mem:")},
+		{"pipeline.concurrency", between(c.Pipeline.Concurrency, 0, 1024)},
 		{"gateway.listen", checkAddress(g.Listen)},
 		{"gateway.tls_key", checkTLS(g.TLSCert, g.TLSKey)},
 		{"gateway.max_concurrent", between(g.MaxConcurrent, 0, maxCount)},

@@ -40,7 +40,11 @@ func open(ctx context.Context, c config.Config, o opening) (_ *Stores, err error
 	}
 	s.KV = keys
 	s.Index = index.New(s.KV, &index.Options{CachedSegments: int(c.Cache.Plans / segmentBytes)})
-	so := &streamer.Options{Verify: streamer.Verify(c.Verify.Mode), CacheBytes: int64(c.Cache.Blocks), Quarantine: s.quarantine}
+	if s.Sources, err = backends.NewSources(c.Sources.Roots, &backends.Options{Logger: o.log}); err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, s.Sources)
+	so := &streamer.Options{Verify: streamer.Verify(c.Verify.Mode), CacheBytes: int64(c.Cache.Blocks), Quarantine: s.quarantine, Files: s.Sources}
 	if o.metrics != nil {
 		so.Trace = traced(o)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/ingest"
+	"github.com/hashstream/hashstream/internal/backends"
 	"github.com/hashstream/hashstream/internal/config"
 	"github.com/hashstream/hashstream/internal/control"
 	"github.com/hashstream/hashstream/internal/obs"
@@ -33,6 +34,7 @@ type Stores struct {
 	KV       kv.Store // the index's keys
 	Index    *index.Index
 	Streamer *streamer.Streamer
+	Sources  *backends.Sources
 
 	log         *slog.Logger
 	quarantined atomic.Bool // something was, or was released
@@ -79,13 +81,17 @@ func (s *Stores) Destination(level index.Level) (ingest.Destination, error) {
 	if !ok {
 		return ingest.Destination{}, fmt.Errorf("node: the pack store cannot be written: %w", fs.ErrPermission)
 	}
-	return ingest.Destination{
+	dst := ingest.Destination{
 		Packs:    healing{drafts, s},
 		Record:   func() ingest.Recorder { return index.NewBuilder(s.KV, level) },
 		Has:      s.Index.Has,
 		Complete: s.Streamer.Complete,
 		Locate:   ingest.Locator(s.Index, s.Packs),
-	}, nil
+	}
+	if level == index.LevelAll || level == index.LevelSingle {
+		dst.Blocks = index.NewBlocks(s.KV)
+	}
+	return dst, nil
 }
 
 // Shelf is where packs are indexed, with records of level. The packs are read

@@ -1,0 +1,177 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hashstream/hashstream/index"
+	"github.com/hashstream/hashstream/ingest"
+	"github.com/hashstream/hashstream/internal/backends"
+	"github.com/hashstream/hashstream/internal/config"
+	"github.com/hashstream/hashstream/internal/node"
+	"github.com/hashstream/hashstream/internal/progress"
+	"github.com/hashstream/hashstream/origin"
+	"github.com/hashstream/hashstream/pipeline"
+)
+
+const resumePlacing = "files that were hashed are remembered; run the same command again for the rest"
+
+// placing is the flags of commands that index content where it is.
+type placing struct {
+	concurrency int
+	queue       string
+}
+
+func (f *placing) flags(cmd *cobra.Command) {
+	cmd.Flags().IntVar(&f.concurrency, "concurrency", 0, "tasks done at the same time (default: pipeline.concurrency of the configuration)")
+	cmd.Flags().StringVar(&f.queue, "queue", "", "queue of tasks, such as nats://HOST/STREAM (default: pipeline.queue of the configuration)")
+}
+
+func (f *placing) overrides(set map[string]string) map[string]string {
+	if f.concurrency > 0 {
+		set["pipeline.concurrency"] = strconv.Itoa(f.concurrency)
+	}
+	if f.queue != "" {
+		set["pipeline.queue"] = f.queue
+	}
+	return set
+}
+
+// addInPlace indexes arguments where they are.
+func (a *app) addInPlace(ctx context.Context, f *adding, args []string) error {
+	switch {
+	case f.dedup, f.dryRun, f.follow:
+		return usagef("--in-place goes without --dedup, --dry-run and --dereference-args")
+	case f.wrap && len(args) > 1:
+		return usagef("--in-place wraps one argument at a time")
+	}
+	c, err := a.config(f.placing.overrides(f.overrides()))
+	if err != nil {
+		return err
+	}
+	o, err := f.options(c)
+	if err != nil {
+		return err
+	}
+	if !o.Profile.RawLeaves {
+		return hint(usagef("profile %s puts file content into larger blocks, which stand nowhere in a file", c.Add.Profile), "--in-place takes --profile unixfs-v1-2025")
+	}
+	level, err := index.ParseLevel(c.Add.Index)
+	if err != nil {
+		return usage(err)
+	}
+	if level == index.LevelNone {
+		return usagef("--in-place writes nothing but an index; it takes no --index-writer none")
+	}
+	return a.withStores(ctx, c, func(s *node.Stores) error {
+		for _, arg := range args {
+			name, err := backends.SourceName(arg)
+			if err != nil {
+				return usage(err)
+			}
+			src := origin.Source{URL: name, Profile: o.Profile, Hidden: o.Hidden, Level: level}
+			wrap := ""
+			if f.wrap {
+				wrap = path.Base(name)
+			}
+			got, err := a.placeOne(ctx, c, s, src, wrap, f.quiet)
+			if err != nil {
+				return fmt.Errorf("add %s: %w", config.Redact(arg), rootHint(err, name))
+			}
+			if err := a.printPlaced(f, arg, got); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// rootHint tells how to permit a source.
+func rootHint(err error, name string) error {
+	if !errors.Is(err, backends.ErrNoRoot) {
+		return err
+	}
+	return hint(err, "permit it in the configuration: [sources] roots = [%q], or HASHSTREAM_SOURCES_ROOTS=%s", name, name)
+}
+
+// placeOne scans one source and shows how far that is.
+func (a *app) placeOne(ctx context.Context, c config.Config, s *node.Stores, src origin.Source, wrap string, quiet bool) (origin.Scanned, error) {
+	p := a.progress("hashed", quiet)
+	defer p.Stop()
+	x, err := s.Indexer(ctx, c, &origin.Options{Read: func(_ string, n int64) { p.Add(n) }}, a.traced())
+	if err != nil {
+		return origin.Scanned{}, failed(err)
+	}
+	defer x.Close()
+	return x.Run(ctx, src, wrap)
+}
+
+// traced tells what a pipeline has to retry.
+func (a *app) traced() pipeline.Trace {
+	var mu sync.Mutex
+	tell := func(format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		a.notef(format, args...)
+	}
+	return pipeline.Trace{
+		Failed: func(t pipeline.Task, attempt int, dead bool, err error) {
+			if dead || a.verbose {
+				tell("attempt %d: %v", attempt, err)
+			}
+		},
+		Trouble: func(err error) { tell("%v; trying again", err) },
+	}
+}
+
+// placed is what add --in-place and scan print with --json.
+type placed struct {
+	added
+	origin.Report
+}
+
+func (a *app) printPlaced(f *adding, arg string, got origin.Scanned) error {
+	res := got.Result
+	res.Size = got.Bytes
+	switch {
+	case f.json:
+		return a.printJSON(placed{describeAdded(arg, res), got.Report})
+	case f.quiet:
+		_, err := fmt.Fprintln(a.Out, res.Root)
+		return err
+	}
+	_, err := fmt.Fprintln(a.Out, res.Root, arg)
+	a.notef("%s in %s stay where they are: %s", progress.Size(got.Bytes), count(got.Files, "file"), summary(got))
+	return err
+}
+
+// summary says what a scan found.
+func summary(got origin.Scanned) string {
+	if !got.Different() && !got.Result.Stored {
+		return "nothing changed"
+	}
+	var parts []string
+	for _, c := range []struct {
+		n    int64
+		what string
+	}{{got.New, "new"}, {got.Changed, "changed"}, {got.Removed, "removed"}, {got.Unchanged, "unchanged"}} {
+		if c.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", c.n, c.what))
+		}
+	}
+	if len(parts) == 0 {
+		return "no files"
+	}
+	return strings.Join(parts, ", ")
+}
+
+func describeAdded(arg string, res ingest.Result) added {
+	return added{res.Root.String(), arg, res.Size, res.DAGSize, res.Blocks, res.Duplicates, res.Packs, res.PackBytes, res.Stored}
+}

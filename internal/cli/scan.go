@@ -1,0 +1,167 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hashstream/hashstream/internal/backends"
+	"github.com/hashstream/hashstream/internal/config"
+	"github.com/hashstream/hashstream/internal/node"
+	"github.com/hashstream/hashstream/internal/watch"
+	"github.com/hashstream/hashstream/origin"
+)
+
+// scanning is the flags of scan.
+type scanning struct {
+	placing
+	watch, json bool
+	interval    time.Duration
+	forget      bool
+}
+
+func (a *app) scanCommand() *cobra.Command {
+	var f scanning
+	cmd := &cobra.Command{
+		Use:   "scan [PATH|URL]...",
+		Short: "Bring the index up to date with content that stays where it is",
+		Long: `Scan lists sources that 'hashstream add --in-place' indexed, all of them unless some
+are named. Files that are new or changed are hashed, those that went are dropped, and
+the new root is printed. Files are recognised by size, modification time and inode, objects
+of buckets by their tag; what was renamed or linked is not hashed again.
+
+With --watch it goes on: directories are scanned soon after something in them changes,
+buckets every --interval. It ends when it is interrupted.`,
+		Example: `  hashstream scan
+  hashstream scan photos/ s3://bucket/prefix
+  hashstream scan --watch --interval 10m
+  hashstream scan --forget photos/          serve it no more`,
+		Annotations: interruptible(resumePlacing),
+		RunE:        func(cmd *cobra.Command, args []string) error { return a.scan(cmd.Context(), &f, args) },
+	}
+	f.flags(cmd)
+	cmd.Flags().BoolVar(&f.watch, "watch", false, "go on, and scan what changes")
+	cmd.Flags().DurationVar(&f.interval, "interval", 5*time.Minute, "time between two scans of a bucket with --watch")
+	cmd.Flags().BoolVar(&f.forget, "forget", false, "remove the sources that are named from the index")
+	cmd.Flags().BoolVar(&f.json, "json", false, "print a line of JSON for each scan")
+	return cmd
+}
+
+func (a *app) scan(ctx context.Context, f *scanning, args []string) error {
+	if f.forget && (len(args) == 0 || f.watch) {
+		return usagef("--forget takes the sources to be forgotten, and no --watch")
+	}
+	c, err := a.config(f.overrides(map[string]string{}))
+	if err != nil {
+		return err
+	}
+	return a.withStores(ctx, c, func(s *node.Stores) error {
+		x, err := s.Indexer(ctx, c, nil, a.traced())
+		if err != nil {
+			return failed(err)
+		}
+		defer x.Close()
+		sources, err := chosen(ctx, x, args)
+		if err != nil {
+			return err
+		}
+		if f.forget {
+			for _, st := range sources {
+				if err := x.Forget(ctx, st.Source); err != nil {
+					return failed(err)
+				}
+			}
+			return nil
+		}
+		var failures error
+		for _, st := range sources {
+			if err := a.scanOne(ctx, x, f, st); err != nil {
+				failures = errors.Join(failures, err)
+			}
+		}
+		if !f.watch || ctx.Err() != nil {
+			return failures
+		}
+		if failures != nil {
+			a.notef("%v", failures)
+		}
+		return a.watch(ctx, x, f, sources)
+	})
+}
+
+// chosen returns the sources that were named, or all.
+func chosen(ctx context.Context, x *node.Indexer, args []string) ([]origin.Status, error) {
+	var names []string
+	for _, arg := range args {
+		name, err := backends.SourceName(arg)
+		if err != nil {
+			return nil, usage(err)
+		}
+		names = append(names, name)
+	}
+	var found []origin.Status
+	for st, err := range x.Sources(ctx) {
+		if err != nil {
+			return nil, failed(err)
+		}
+		if len(names) == 0 || slices.Contains(names, st.URL) {
+			found = append(found, st)
+		}
+	}
+	for _, name := range names {
+		if !slices.ContainsFunc(found, func(st origin.Status) bool { return st.URL == name }) {
+			return nil, hint(absentf("%s is not indexed", config.Redact(name)), "'hashstream add --in-place %s' does that", config.Redact(name))
+		}
+	}
+	if len(found) == 0 {
+		return nil, hint(absentf("nothing is indexed in place"), "'hashstream add --in-place PATH' does that")
+	}
+	return found, nil
+}
+
+func (a *app) scanOne(ctx context.Context, x *node.Indexer, f *scanning, st origin.Status) error {
+	got, err := x.Run(ctx, st.Source, st.Name)
+	if err != nil {
+		return fmt.Errorf("scan %s: %w", st.URL, scanError(rootHint(err, st.URL)))
+	}
+	return a.printPlaced(&adding{json: f.json}, st.URL, got)
+}
+
+// scanError makes a source that is gone a failure, not an answer.
+func scanError(err error) error {
+	if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, backends.ErrNoRoot) {
+		return hint(failed(err), "if it is gone for good: hashstream scan --forget")
+	}
+	return err
+}
+
+// watch scans what changes until ctx ends.
+func (a *app) watch(ctx context.Context, x *node.Indexer, f *scanning, sources []origin.Status) error {
+	w, err := watch.New(&watch.Options{Interval: f.interval})
+	if err != nil {
+		return failed(err)
+	}
+	defer w.Close()
+	for _, st := range sources {
+		if err := w.Add(st.URL); err != nil {
+			a.notef("%s is scanned every %s: %v", st.URL, f.interval, err)
+		}
+	}
+	a.notef("watching %s", count(int64(len(sources)), "source"))
+	for url := range w.Changes(ctx) {
+		for _, st := range sources {
+			if st.URL != url {
+				continue
+			}
+			if err := a.scanOne(ctx, x, f, st); err != nil && ctx.Err() == nil {
+				a.notef("%v", err)
+			}
+		}
+	}
+	return nil
+}

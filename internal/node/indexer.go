@@ -1,0 +1,71 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/index"
+	"github.com/hashstream/hashstream/internal/backends"
+	"github.com/hashstream/hashstream/internal/config"
+	"github.com/hashstream/hashstream/origin"
+	"github.com/hashstream/hashstream/pack"
+	"github.com/hashstream/hashstream/pipeline"
+)
+
+// Indexer indexes content where it is.
+type Indexer struct {
+	*origin.Indexer
+	Pipeline *pipeline.Pipeline
+	queue    io.Closer
+}
+
+// Indexer opens the queue of c and returns what puts tasks into it and does them. The
+// caller closes it.
+func (s *Stores) Indexer(ctx context.Context, c config.Config, o *origin.Options, trace pipeline.Trace) (*Indexer, error) {
+	q, closer, err := backends.Queue(ctx, c.Pipeline.Queue)
+	if err != nil {
+		return nil, err
+	}
+	p := pipeline.New(s.KV, q, &pipeline.Options{Concurrency: c.Pipeline.Concurrency, Trace: trace})
+	stores := origin.Stores{KV: s.KV, Index: s.Index, Destination: s.Destination, RemovePack: s.removePack}
+	return &Indexer{origin.New(stores, s.Sources.Open, p, o), p, closer}, nil
+}
+
+// Close lets go of the queue.
+func (x *Indexer) Close() error { return x.queue.Close() }
+
+// Run scans a source while it works on the pipeline, alone or with others.
+func (x *Indexer) Run(ctx context.Context, src origin.Source, wrap string) (origin.Scanned, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	done := errors.New("the scan is over")
+	var workers sync.WaitGroup
+	workers.Go(func() {
+		if err := x.Pipeline.Work(ctx, x.Work); ctx.Err() == nil {
+			cancel(err) // to wait on for what nobody does would be to wait for ever
+		}
+	})
+	res, err := x.Scan(ctx, src, wrap)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
+	cancel(done)
+	workers.Wait()
+	return res, err
+}
+
+// removePack removes a pack and everything in it.
+func (s *Stores) removePack(ctx context.Context, name string) error {
+	d, err := digest.Parse(name)
+	if err != nil {
+		return fmt.Errorf("node: pack %q: %w", name, err)
+	}
+	if err := index.RemoveLocation(ctx, s.KV, index.Location{Pack: d}); err != nil {
+		return err
+	}
+	return s.Packs.Delete(ctx, pack.Key(d))
+}
