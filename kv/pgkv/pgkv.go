@@ -79,7 +79,7 @@ var (
 )
 
 const (
-	defaultConns    = 16
+	defaultConns    = 8
 	defaultRetryFor = 10 * time.Second
 	connectTimeout  = 5 * time.Second
 )
@@ -87,7 +87,8 @@ const (
 // Options tunes a [Store].
 type Options struct {
 	// Conns is the most connections at a time. Default pool_max_conns of the URL, or
-	// else 16. All nodes together must stay below max_connections of the server.
+	// else 8. All nodes together must stay below max_connections of the server, which is
+	// 100 unless somebody raised it.
 	Conns int
 	// RetryFor is how long a call is repeated while the server is away. Default 10 s,
 	// negative not at all.
