@@ -86,7 +86,7 @@ const (
 
 // Options tunes a [Store].
 type Options struct {
-	// Conns is the most connections at a time. Default pool_max_conns of the URL, or
+	// Conns is the most connections at a time, at least 2. Default pool_max_conns of the URL, or
 	// else 8. All nodes together must stay below max_connections of the server, which is
 	// 100 unless somebody raised it.
 	Conns int
@@ -131,6 +131,7 @@ func Open(ctx context.Context, url string, o *Options) (*Store, error) {
 	if o.Conns > 0 {
 		t.config.MaxConns = int32(min(o.Conns, 1<<16))
 	}
+	t.config.MaxConns = max(2, t.config.MaxConns) // one for calls while a long scan holds the other
 	s := newStore(t, o)
 	if s.pool, err = pgxpool.NewWithConfig(ctx, t.config); err != nil {
 		return nil, fmt.Errorf("pgkv: open %s: %w", t.name, s.clean(ctx, err))
