@@ -400,3 +400,31 @@ func TestFaults(t *testing.T) {
 		}
 	})
 }
+
+// TestSidecar writes the very index that go-car writes.
+func TestSidecar(t *testing.T) {
+	a, n := add(t), newNode()
+	raw := archive(a.shuffled(3), a.root)
+	got, err := adopt.Sidecar(t.Context(), n.packs, index.Location{Pack: n.pack(t, raw)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := carindex.New(multicodec.CarMultihashIndexSorted)
+	if err == nil {
+		err = gocar.LoadIndex(x, bytes.NewReader(raw))
+	}
+	var want bytes.Buffer
+	if err == nil {
+		_, err = carindex.WriteTo(x, &want)
+	}
+	if err != nil || !bytes.Equal(got, want.Bytes()) {
+		t.Errorf("%d bytes, not go-car's %d, %v", len(got), want.Len(), err)
+	}
+	var v2 bytes.Buffer
+	if err := gocar.WrapV1(bytes.NewReader(raw), &v2); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := adopt.Sidecar(t.Context(), n.packs, index.Location{Pack: n.pack(t, v2.Bytes())}); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("of a CARv2: %v", err)
+	}
+}

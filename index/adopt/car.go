@@ -188,7 +188,7 @@ func (a *Adopter) section(ctx context.Context, r *car.Reader, s car.Section, loc
 // heads records what an index points to.
 func (a *Adopter) heads(ctx context.Context, loc index.Location, entries iter.Seq2[car.IndexEntry, error], p *Packed) ([]cid.Cid, error) {
 	h := &headReader{ctx: ctx, a: a, loc: loc}
-	size, roots, err := h.header()
+	size, _, roots, err := h.header()
 	if err != nil {
 		return nil, err
 	}
@@ -218,17 +218,17 @@ type headReader struct {
 	buf []byte
 }
 
-func (h *headReader) header() (size int64, roots []cid.Cid, err error) {
+func (h *headReader) header() (size int64, version int, roots []cid.Cid, err error) {
 	obj, err := h.a.open(h.ctx, h.loc, 0, maxHeader)
 	if err != nil {
-		return 0, nil, err
+		return 0, 0, nil, err
 	}
 	defer obj.Close()
 	r, err := car.NewReader(struct{ io.Reader }{obj}, nil)
 	if err != nil {
-		return 0, nil, err
+		return 0, 0, nil, err
 	}
-	return obj.Info().Size, r.Roots(), nil
+	return obj.Info().Size, r.Version(), r.Roots(), nil
 }
 
 // batch takes in entries, in the order in which they stand in the CAR.
