@@ -98,7 +98,7 @@ func recheck(obj blob.Object) error {
 }
 
 const (
-	presentLocations = 2
+	presentLocations = 4
 	presentEntries   = index.SegmentEntries
 )
 

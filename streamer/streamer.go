@@ -123,6 +123,8 @@ func New(idx *index.Index, packs Store, o *Options) *Streamer {
 	s.cache = otter.Must(&otter.Options[digest.Digest, block.Block]{
 		MaximumWeight: uint64(s.o.CacheBytes),
 		Weigher:       func(_ digest.Digest, b block.Block) uint32 { return uint32(len(b.Data)) + 128 },
+		// What another process removed is not resolved for much longer.
+		ExpiryCalculator: otter.ExpiryWriting[digest.Digest, block.Block](placeLife),
 	})
 	s.places = otter.Must(&otter.Options[digest.Digest, *found]{MaximumSize: maxPlaces})
 	return s

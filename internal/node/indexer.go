@@ -58,14 +58,27 @@ func (x *Indexer) Run(ctx context.Context, src origin.Source, wrap string) (orig
 	return res, err
 }
 
+// distrust has this process and the node, if there is one, forget what they hold of loc.
+func (s *Stores) distrust(ctx context.Context, loc index.Location) error {
+	s.Streamer.Distrust(loc)
+	if s.node == nil {
+		return nil
+	}
+	return s.node.Do(ctx, CommandDistrust, loc.Encode(), io.Discard)
+}
+
 // removePack removes a pack and everything in it.
 func (s *Stores) removePack(ctx context.Context, name string) error {
 	d, err := digest.Parse(name)
 	if err != nil {
 		return fmt.Errorf("node: pack %q: %w", name, err)
 	}
-	if err := index.RemoveLocation(ctx, s.KV, index.Location{Pack: d}); err != nil {
+	loc := index.Location{Pack: d}
+	if err := index.RemoveLocation(ctx, s.KV, loc); err != nil {
 		return err
 	}
-	return s.Packs.Delete(ctx, pack.Key(d))
+	if err := s.Packs.Delete(ctx, pack.Key(d)); err != nil {
+		return err
+	}
+	return s.distrust(ctx, loc)
 }

@@ -117,11 +117,7 @@ func (s *Stores) Quarantine(ctx context.Context, f pack.Fault) error {
 	if err := index.Quarantine(ctx, s.KV, d, loc, f.Err.Error()); err != nil {
 		return err
 	}
-	s.Streamer.Distrust(loc)
-	if s.node == nil {
-		return nil
-	}
-	return s.node.Do(ctx, CommandDistrust, loc.Encode(), io.Discard)
+	return s.distrust(ctx, loc)
 }
 
 // quarantine is told by the streamer of copies that failed verification.
