@@ -285,7 +285,7 @@ func (im *importer) places(ctx context.Context, top Record, rest bool) (self []c
 // part takes in a block that is a part of a raw file.
 func (im *importer) part(ctx context.Context, rec Record) error {
 	if im.o.Files == nil {
-		return fmt.Errorf("it is in the file %s, and no files are given", rec.Path)
+		return fmt.Errorf("it is in the file %q, and no files are given", rec.Path)
 	}
 	if im.path != rec.Path {
 		im.file, im.failed = im.o.Files(ctx, rec.Path)
@@ -302,7 +302,7 @@ func (im *importer) part(ctx context.Context, rec Record) error {
 		err = rec.Digest.Verify(data)
 	}
 	if err != nil {
-		return fmt.Errorf("%s at %d+%d: %w", rec.Path, rec.Offset, rec.Length, err)
+		return fmt.Errorf("%q at %d+%d: %w", rec.Path, rec.Offset, rec.Length, err)
 	}
 	im.n.Blocks++
 	return im.a.Place(ctx, rec.Digest.CID(cid.Raw), im.file.Location, rec.Offset, rec.Length)

@@ -236,7 +236,7 @@ func TestImportFaults(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, want := range []string{m.Packs[0], m.InPlace["one.bin"], `sub/a "quoted"`, m.Small + "/12"} {
+			for _, want := range []string{m.Packs[0], m.InPlace["one.bin"], `sub/a \"quoted\"`, m.Small + "/12"} {
 				if !strings.Contains(problems, want) {
 					t.Errorf("nothing is told of %s:\n%s", want, problems)
 				}

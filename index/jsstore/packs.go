@@ -37,6 +37,7 @@ type Packs struct {
 var (
 	_ blob.Store       = (*Packs)(nil)
 	_ blob.Conditional = (*Packs)(nil)
+	_ blob.Drafter     = (*Packs)(nil)
 )
 
 // NewPacks returns the packs in store.
@@ -112,6 +113,32 @@ func (p *Packs) Put(ctx context.Context, key string, r io.Reader) error {
 		return err
 	}
 	return p.store.Put(ctx, names[0], r)
+}
+
+// Draft implements [blob.Drafter]. It matches [errors.ErrUnsupported] where the store does not.
+func (p *Packs) Draft(ctx context.Context) (blob.Draft, error) {
+	s, ok := p.store.(blob.Drafter)
+	if !ok {
+		return nil, fmt.Errorf("jsstore: draft: %w", errors.ErrUnsupported)
+	}
+	d, err := s.Draft(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return draft{d, p}, nil
+}
+
+type draft struct {
+	blob.Draft
+	packs *Packs
+}
+
+func (d draft) Commit(ctx context.Context, key string) error {
+	names, err := d.packs.names(key)
+	if err != nil {
+		return errors.Join(err, d.Discard())
+	}
+	return d.Draft.Commit(ctx, names[0])
 }
 
 // Delete implements [blob.Deleter].

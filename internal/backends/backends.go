@@ -5,6 +5,7 @@
 //	file:PATH    bytes in a directory
 //	http(s)://   bytes on a web server, read only
 //	s3://, gs://, azblob://  bytes in a bucket (package cloudblob)
+//	js+s3://     packs in a bucket as hash-stream names them there (package jsstore)
 //	pebble:PATH  keys in a directory
 //	postgres://  keys in a database (package pgkv)
 //	mem:         bytes or keys in memory, gone at the end
@@ -76,6 +77,7 @@ func blobs() map[string]backend[blob.Getter] {
 		"gs":     {resolveURL, openCloud},
 		"http":   http,
 		"https":  http,
+		"js+s3":  {resolveURL, openJS},
 		"mem":    {resolveMem, openMemBlob},
 		"s3":     {resolveURL, openCloud},
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
+	"github.com/hashstream/hashstream/internal/cli/migrate"
 	"github.com/hashstream/hashstream/internal/node"
 )
 
@@ -22,7 +23,7 @@ where nobody can answer, --yes is needed.`,
 		Example: `  hashstream index clear --yes`,
 	}
 	return group("index", "Work with the index, which knows where every block is",
-		a.indexAdd(), a.indexFind(), a.indexStats(),
+		a.indexAdd(), a.indexFind(), a.indexStats(), migrate.Import(a.migration()), migrate.Export(a.migration()),
 		a.clearing(clear, "the whole index of this home", func(ctx context.Context, s *node.Stores) error { return index.Clear(ctx, s.KV) }))
 }
 
