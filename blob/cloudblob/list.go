@@ -86,10 +86,9 @@ func (s *Store) entries(ctx context.Context, prefix, delimiter string) iter.Seq2
 			return
 		}
 		for token, last := "", ""; ; {
-			ctx, c := exchange.With(ctx, "list")
-			p, err := s.provider.list(ctx, s.prefix+prefix, delimiter, token)
+			p, err := s.page(ctx, prefix, delimiter, token)
 			if err != nil {
-				yield(Entry{}, s.fail("list", prefix, c, err))
+				yield(Entry{}, err)
 				return
 			}
 			slices.SortFunc(p.entries, func(a, b Entry) int { return cmp.Compare(a.Info.Key, b.Info.Key) })
@@ -106,6 +105,21 @@ func (s *Store) entries(ctx context.Context, prefix, delimiter string) iter.Seq2
 			if token = p.next; token == "" {
 				return
 			}
+		}
+	}
+}
+
+// page reads a part of a listing. The kits repeat requests that fail, but not those whose
+// answer breaks off.
+func (s *Store) page(ctx context.Context, prefix, delimiter, token string) (page, error) {
+	for i := 0; ; i++ {
+		ctx, c := exchange.With(ctx, "list")
+		p, err := s.provider.list(ctx, s.prefix+prefix, delimiter, token)
+		if err == nil {
+			return p, nil
+		}
+		if i >= s.options.Attempts-1 || !c.Broke(err) || s.options.wait(ctx, i) != nil {
+			return page{}, s.fail("list", prefix, c, err)
 		}
 	}
 }

@@ -2,9 +2,11 @@ package cloudblob_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"io"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,6 +51,12 @@ func (s server) bucket(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return name
+}
+
+// put stores an object under any name.
+func (s server) put(ctx context.Context, client *s3.Client, bucket, name, content string) error {
+	_, err := client.PutObject(ctx, &s3.PutObjectInput{Bucket: &bucket, Key: &name, Body: strings.NewReader(content)})
+	return err
 }
 
 // open opens a prefix of a bucket with quick repetitions.

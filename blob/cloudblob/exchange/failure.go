@@ -106,6 +106,13 @@ func (f *Failure) judge(h http.Header) {
 	}
 }
 
+// Broke reports whether c failed with err because a good answer broke off.
+func (c *Call) Broke(err error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.status == http.StatusOK && (errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.ECONNRESET))
+}
+
 var codePattern = regexp.MustCompile(`^[A-Za-z0-9.]{1,60}$`)
 
 // Cause reduces an error of the network or of a kit to what may be shown, and what
