@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/url"
+	"slices"
 
 	"github.com/hashstream/hashstream/blob"
 	"github.com/hashstream/hashstream/blob/cloudblob"
@@ -39,4 +40,12 @@ func resolveURL(_ string, u *url.URL) (place, error) {
 		return place{}, errors.New("the bucket or host is missing")
 	}
 	return place{u.String(), config.Redact(u.String())}, nil
+}
+
+// UsesBuckets reports whether c keeps or leaves content in buckets.
+func UsesBuckets(c config.Config) bool {
+	return slices.ContainsFunc(append([]string{c.Store.Packs}, c.Sources.Roots...), func(raw string) bool {
+		u, err := url.Parse(raw)
+		return err == nil && slices.Contains([]string{"s3", "gs", "azblob"}, u.Scheme)
+	})
 }

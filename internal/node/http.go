@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashstream/hashstream/gateway"
 	"github.com/hashstream/hashstream/index"
+	"github.com/hashstream/hashstream/internal/backends"
 	"github.com/hashstream/hashstream/internal/config"
 	"github.com/hashstream/hashstream/internal/control"
 	"github.com/hashstream/hashstream/internal/obs"
@@ -39,6 +40,9 @@ func (n *server) publicServer() (*http.Server, error) {
 		}).Wrap(handler)
 	}
 	observed := &obs.HandlerOptions{Tracer: n.tracer}
+	if backends.UsesBuckets(n.config) {
+		observed.BucketRequests = n.metrics.BucketRequests
+	}
 	if n.config.Log.Access {
 		observed.Access = n.log
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hashstream/hashstream/blob"
+	"github.com/hashstream/hashstream/blob/cloudblob"
 	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/internal/backends"
 	"github.com/hashstream/hashstream/internal/config"
@@ -40,7 +41,7 @@ func open(ctx context.Context, c config.Config, o opening) (_ *Stores, err error
 	}
 	s.KV = keys
 	s.Index = index.New(s.KV, &index.Options{CachedSegments: int(c.Cache.Plans / segmentBytes)})
-	if s.Sources, err = backends.NewSources(c.Sources.Roots, &backends.Options{Logger: o.log}); err != nil {
+	if s.Sources, err = backends.NewSources(c.Sources.Roots, o.backend()); err != nil {
 		return nil, err
 	}
 	s.closers = append(s.closers, s.Sources)
@@ -50,6 +51,17 @@ func open(ctx context.Context, c config.Config, o opening) (_ *Stores, err error
 	}
 	s.Streamer = streamer.New(s.Index, s.Packs, so)
 	return s, nil
+}
+
+// backend is what every backend is told.
+func (o opening) backend() *backends.Options {
+	b := &backends.Options{Logger: o.log}
+	if m := o.metrics; m != nil {
+		b.Cloud = &cloudblob.Trace{Request: func(ctx context.Context, r cloudblob.Request) {
+			m.BucketRequest(ctx, r.Op, r.Status, r.Retry, r.Sent, r.Received, r.Wait)
+		}}
+	}
+	return b
 }
 
 func (s *Stores) openKeys(ctx context.Context, c config.Config, o opening) (kv.Store, error) {
@@ -70,7 +82,7 @@ func (s *Stores) openKeys(ctx context.Context, c config.Config, o opening) (kv.S
 }
 
 func (s *Stores) openPacks(ctx context.Context, c config.Config, o opening) (blob.Store, error) {
-	g, closer, err := backends.Getter(ctx, c.Home, c.Store.Packs, &backends.Options{Logger: o.log})
+	g, closer, err := backends.Getter(ctx, c.Home, c.Store.Packs, o.backend())
 	if err != nil {
 		return nil, err
 	}

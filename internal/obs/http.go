@@ -15,6 +15,9 @@ type HandlerOptions struct {
 	Tracer *Tracer
 	// Access receives a line for each request. Default: none.
 	Access *slog.Logger
+	// BucketRequests is told how many requests to buckets a response needed, as
+	// [Metrics.BucketRequest] counts them. Default: nothing is counted.
+	BucketRequests func(n int64)
 	// Client names who asks, for the access log. Default: the connection's address.
 	Client func(*http.Request) string
 }
@@ -45,6 +48,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := requestID(r.Header.Get("X-Request-Id"))
 	w.Header().Set("X-Request-Id", id)
 	ctx := WithRequestID(r.Context(), id)
+	if h.options.BucketRequests != nil {
+		counted, n := withBucketCount(ctx)
+		ctx = counted
+		defer func() { h.options.BucketRequests(n.Load()) }()
+	}
 	if h.options.Tracer == nil && h.options.Access == nil {
 		h.next.ServeHTTP(w, r.WithContext(ctx))
 		return

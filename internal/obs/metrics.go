@@ -45,6 +45,7 @@ type Metrics struct {
 	plan                                  *prometheus.HistogramVec
 	blob                                  storeMetrics
 	kv                                    storeMetrics
+	bucket                                bucket
 }
 
 type scrub struct {
@@ -78,9 +79,10 @@ func NewMetrics(version string) *Metrics {
 			finished: f.gauge("scrub_finished_timestamp_seconds", "When the last whole pass ended."),
 			duration: f.gauge("scrub_duration_seconds", "Time that the last whole pass took."),
 		},
-		plan: f.histograms("plan_seconds", "Time to plan a response, by encoding.", 10e-6, "encoding"),
-		blob: newStoreMetrics(f, "blob", "Time to answer a store of bytes; a read's ends when its first byte can be read.", 10e-6),
-		kv:   newStoreMetrics(f, "kv", "Time to answer a store of keys; a scan's ends at its first pair.", 1e-6),
+		plan:   f.histograms("plan_seconds", "Time to plan a response, by encoding.", 10e-6, "encoding"),
+		blob:   newStoreMetrics(f, "blob", "Time to answer a store of bytes; a read's ends when its first byte can be read.", 10e-6),
+		bucket: newBucket(f),
+		kv:     newStoreMetrics(f, "kv", "Time to answer a store of keys; a scan's ends at its first pair.", 1e-6),
 	}
 	bodies := f.counters("bodies_total", "Responses that were opened: from a plan, or as a walk over blocks.", "kind")
 	m.bodyPlan, m.bodyWalk = bodies.WithLabelValues("plan"), bodies.WithLabelValues("walk")
