@@ -65,6 +65,7 @@ func (r *run) importCARs(ctx context.Context, args []string, read bool) error {
 				r.problem(err)
 				continue
 			}
+			n.Records++
 			n.Packs++
 			n.Blocks += p.Blocks
 			for _, f := range p.Bad {
@@ -75,11 +76,7 @@ func (r *run) importCARs(ctx context.Context, args []string, read bool) error {
 		if err := r.plan(ctx, a, &n); err != nil {
 			return err
 		}
-		if r.json {
-			return r.JSON(n)
-		}
-		r.Note("%d CARs, %d blocks, %d DAGs; %d problems", n.Packs, n.Blocks, n.Roots, n.Problems)
-		return nil
+		return r.done(n)
 	})
 }
 

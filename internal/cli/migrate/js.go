@@ -48,15 +48,6 @@ told, and 'hashstream add --in-place' of it makes it whole.`,
 	return cmd
 }
 
-// summary is what an import prints with --json.
-type summary struct {
-	Records  int64 `json:"records"`
-	Packs    int64 `json:"packs"`
-	Blocks   int64 `json:"blocks"`
-	Roots    int64 `json:"roots"`
-	Problems int64 `json:"problems"`
-}
-
 func (r *run) importJS(ctx context.Context, arg, prefix, files string, o *jsstore.ImportOptions) error {
 	if err := exists(arg); err != nil {
 		return err
@@ -86,11 +77,7 @@ func (r *run) importJS(ctx context.Context, arg, prefix, files string, o *jsstor
 		if err = errors.Join(err, printed); err != nil {
 			return err
 		}
-		if r.json {
-			return r.JSON(summary(n))
-		}
-		r.Note("%d records: %d packs, %d blocks, %d DAGs; %d problems", n.Records, n.Packs, n.Blocks, n.Roots, n.Problems)
-		return nil
+		return r.done(summary(n))
 	})
 }
 
@@ -184,7 +171,7 @@ func (r *run) exportJS(ctx context.Context, args []string, o *jsstore.ExportOpti
 				Roots  int64 `json:"roots"`
 			}(n))
 		}
-		r.Note("%d blocks, %d packs, %d roots", n.Blocks, n.Packs, n.Roots)
+		r.Note("%s, %s, %s", count(n.Blocks, "block"), count(n.Packs, "pack"), count(n.Roots, "root"))
 		return nil
 	})
 }

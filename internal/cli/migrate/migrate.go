@@ -165,3 +165,34 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 	cmd.AddCommand(commands...)
 	return cmd
 }
+
+// count is a number of things: "1 pack", "2 packs".
+func count(n int64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// summary is what an import prints with --json.
+type summary struct {
+	Records  int64 `json:"records"`
+	Packs    int64 `json:"packs"`
+	Blocks   int64 `json:"blocks"`
+	Roots    int64 `json:"roots"`
+	Problems int64 `json:"problems"`
+}
+
+// String tells people what an import did.
+func (s summary) String() string {
+	return fmt.Sprintf("%s, %s, %s; %s", count(s.Packs, "pack"), count(s.Blocks, "block"), count(s.Roots, "DAG"), count(s.Problems, "problem"))
+}
+
+// done prints the result of an import.
+func (r *run) done(s summary) error {
+	if r.json {
+		return r.JSON(s)
+	}
+	r.Note("%s", s)
+	return nil
+}

@@ -75,11 +75,7 @@ func (r *run) importSharded(ctx context.Context, s *node.Stores, level index.Lev
 	} else {
 		sum.Problems++
 	}
-	if r.json {
-		return r.JSON(sum)
-	}
-	r.Note("%d packs, %d blocks", n.Packs, n.Blocks)
-	return nil
+	return r.done(sum)
 }
 
 func (a *App) exportSharded() *cobra.Command {
