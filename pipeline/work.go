@@ -91,6 +91,8 @@ func (w *worker) receive(ctx, last context.Context, q queue.Message) {
 	d.stop = w.extend(last, q)
 	why, after, err := w.p.judge(ctx, d.message)
 	switch {
+	case err != nil && ctx.Err() != nil:
+		w.end(d, func() { w.release(last, d, 0) })
 	case err != nil:
 		w.p.trouble(fmt.Errorf("pipeline: look up %v: %w", d.task, err))
 		w.end(d, func() { w.release(last, d, w.p.o.Delay) })
