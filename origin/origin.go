@@ -42,6 +42,10 @@ import (
 	"github.com/hashstream/hashstream/unixfs"
 )
 
+// ErrUnversioned reports a store that does not tell when a file changes: it gives
+// neither a tag nor a time.
+var ErrUnversioned = errors.New("its store does not tell when it changes, so it cannot stay there")
+
 // ErrIncomplete reports a scan after which some files of the source are not indexed.
 var ErrIncomplete = errors.New("some files could not be indexed")
 
@@ -61,7 +65,7 @@ type Tree struct {
 func (t Tree) location(name string, fi fs.FileInfo) (index.Location, error) {
 	l := index.Location{Path: t.Path(name), Version: t.Identity(fi)}
 	if l.Version == "" {
-		return l, errors.New("its store does not tell when it changes")
+		return l, ErrUnversioned
 	}
 	return l, nil
 }

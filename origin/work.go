@@ -64,25 +64,80 @@ type worker struct {
 
 func (w *worker) run(ctx context.Context, files []string) error {
 	var unknown []string
-	var failed error
+	var failed failures
 	for _, name := range files {
 		done, err := w.recognise(ctx, name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // it went since it was listed; the next scan will say so
 		}
-		if err != nil {
-			failed = errors.Join(failed, err)
-		} else if !done {
+		failed.add(err)
+		if err == nil && !done {
 			unknown = append(unknown, name)
 		}
 	}
-	if err := w.hash(ctx, unknown); err != nil {
-		failed = errors.Join(failed, err)
-	}
+	failed.add(w.hash(ctx, unknown))
 	if err := w.out.flush(ctx); err != nil {
 		return err
 	}
-	return failed
+	return failed.err()
+}
+
+// failures are the files of a task that could not be indexed: the first cause, and how
+// many more there are.
+type failures struct {
+	first     error
+	more      int
+	retryable error // one that is not permanent, or nil
+}
+
+func (f *failures) add(err error) {
+	var several *failedFiles
+	switch {
+	case err == nil:
+		return
+	case errors.As(err, &several):
+		f.more += several.more
+		err = several.error
+	}
+	if f.first == nil {
+		f.first = err
+	} else {
+		f.more++
+	}
+	if !hopeless(err) {
+		f.retryable = err
+	}
+}
+
+// err is permanent if no failure would go away by another attempt.
+func (f *failures) err() error {
+	switch {
+	case f.first == nil:
+		return nil
+	case f.retryable == nil:
+		return pipeline.Permanent(&failedFiles{f.first, f.more})
+	}
+	return &failedFiles{f.retryable, f.more}
+}
+
+// failedFiles is the error of one file, which stands for others.
+type failedFiles struct {
+	error
+	more int
+}
+
+func (f *failedFiles) Unwrap() error { return f.error }
+
+func (f *failedFiles) Error() string {
+	if f.more == 0 {
+		return f.error.Error()
+	}
+	return fmt.Sprintf("%v (and %d more files)", f.error, f.more)
+}
+
+// hopeless reports whether another attempt would fail in the same way.
+func hopeless(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, ingest.ErrWrapped) || errors.Is(err, ErrUnversioned)
 }
 
 // hash reads files and records them. If one fails the others are taken one by one.
@@ -110,15 +165,13 @@ func (w *worker) hash(ctx context.Context, files []string) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case len(files) > 1:
-		var failed error
+		var failed failures
 		for _, name := range files {
-			failed = errors.Join(failed, w.hash(ctx, []string{name}))
+			failed.add(w.hash(ctx, []string{name}))
 		}
-		return failed
+		return failed.err()
 	case w.absent(files[0]):
 		return nil // as above
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, ingest.ErrWrapped):
-		return pipeline.Permanent(err)
 	}
 	return err
 }
