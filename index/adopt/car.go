@@ -71,6 +71,20 @@ func (a *Adopter) CAR(ctx context.Context, loc index.Location) (Packed, error) {
 	return a.take(ctx, loc, func(p *Packed) ([]cid.Cid, error) { return a.stream(ctx, loc, p) })
 }
 
+// Frames is Pack for a pack that was verified before: it reads no data.
+func (a *Adopter) Frames(ctx context.Context, d digest.Digest) (Packed, error) {
+	loc := index.Location{Pack: d}
+	return a.take(ctx, loc, func(p *Packed) ([]cid.Cid, error) {
+		p.Unverified = true
+		obj, err := a.open(ctx, loc, 0, -1)
+		if err != nil {
+			return nil, err
+		}
+		defer obj.Close()
+		return a.each(ctx, obj, loc, p, func(*car.Reader, digest.Digest) error { return nil })
+	})
+}
+
 // Indexed takes in a CAR by an index over it: [car.ReadIndex] or [car.ReadSidecar]. It reads the
 // header and the head of each section but no data, except that of nodes when a DAG is planned. What
 // it records is verified when it is served.
@@ -137,6 +151,33 @@ func (a *Adopter) stream(ctx context.Context, loc index.Location, p *Packed) ([]
 	if p.Unverified = loc.Pack.IsZero() || err != nil; !p.Unverified {
 		in = io.TeeReader(in, h)
 	}
+	roots, err := a.each(ctx, in, loc, p, verify)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.Copy(io.Discard, in); err != nil {
+		return nil, err
+	}
+	if !p.Unverified && h.Digest() != loc.Pack {
+		return nil, fmt.Errorf("its bytes: %w", digest.ErrMismatch)
+	}
+	return roots, nil
+}
+
+// verify reads the block at hand.
+func verify(r *car.Reader, d digest.Digest) error {
+	data, err := r.Data()
+	if err != nil {
+		return err
+	}
+	if err := d.Verify(data); !errors.Is(err, digest.ErrUnsupported) {
+		return err
+	}
+	return nil
+}
+
+// each records the blocks of a CAR that pass check.
+func (a *Adopter) each(ctx context.Context, in io.Reader, loc index.Location, p *Packed, check func(*car.Reader, digest.Digest) error) ([]cid.Cid, error) {
 	r, err := car.NewReader(in, nil)
 	if err != nil {
 		return nil, err
@@ -145,7 +186,7 @@ func (a *Adopter) stream(ctx context.Context, loc index.Location, p *Packed) ([]
 	for {
 		s, err := r.Next()
 		if err == io.EOF {
-			break
+			return r.Roots(), nil
 		}
 		if err == nil {
 			err = ctx.Err()
@@ -153,36 +194,17 @@ func (a *Adopter) stream(ctx context.Context, loc index.Location, p *Packed) ([]
 		if err != nil {
 			return nil, err
 		}
-		if err := a.section(ctx, r, s, n); err == nil {
-			p.Blocks++
-		} else {
-			p.bad(Fault{s.CID, s.Offset, err})
+		d, err := digest.FromCID(s.CID)
+		if err == nil {
+			err = check(r, d)
 		}
+		if err != nil {
+			p.bad(Fault{s.CID, s.Offset, err})
+			continue
+		}
+		p.Blocks++
+		a.known(ctx, d, s, n)
 	}
-	if _, err := io.Copy(io.Discard, in); err != nil {
-		return nil, err
-	}
-	if !p.Unverified && h.Digest() != loc.Pack {
-		return nil, fmt.Errorf("its bytes: %w", digest.ErrMismatch)
-	}
-	return r.Roots(), nil
-}
-
-// section records one block of a CAR that is being read.
-func (a *Adopter) section(ctx context.Context, r *car.Reader, s car.Section, loc int32) error {
-	d, err := digest.FromCID(s.CID)
-	if err != nil {
-		return err
-	}
-	data, err := r.Data()
-	if err != nil {
-		return err
-	}
-	if err := d.Verify(data); err != nil && !errors.Is(err, digest.ErrUnsupported) {
-		return err
-	}
-	a.known(ctx, d, s, loc)
-	return nil
 }
 
 // heads records what an index points to.

@@ -210,23 +210,3 @@ func Put(ctx context.Context, store blob.Putter, rec Record, f Format, o *Option
 	}
 	return nil
 }
-
-// Detect returns the layout of the records or packs in a store: that of the first that
-// it finds. A store without any gives [fs.ErrNotExist].
-func Detect(ctx context.Context, store blob.Lister, prefix string) (Layout, error) {
-	for info, err := range store.List(ctx, prefix) {
-		if err != nil {
-			return "", fmt.Errorf("jsstore: list %s: %w", prefix, err)
-		}
-		parts := strings.Split(info.Key[len(prefix):], "/")
-		d, err := digest.Parse(strings.TrimSuffix(parts[0], extension))
-		if err != nil || len(parts) > 1 && d.String() != parts[0] {
-			continue
-		}
-		if len(parts) > 1 && strings.TrimSuffix(parts[1], extension) == parts[0] && len(parts) != 2 || len(parts) == 2 && parts[1] == parts[0]+extension {
-			return S3, nil
-		}
-		return Disk, nil
-	}
-	return "", fmt.Errorf("jsstore: %s holds nothing of hash-stream: %w", prefix, fs.ErrNotExist)
-}
