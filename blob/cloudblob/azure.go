@@ -34,7 +34,7 @@ func openAzure(t target, o *Options) (provider, error) {
 		return provider{}, err
 	}
 	b := &bucketAzure{client, bucket}
-	return provider{bucket, b.condition, etag, b.stat, b.remove, b.write, b.list}, nil
+	return provider{bucket, b.condition, etag, b.stat, b.remove, b.write, b.list, false}, nil
 }
 
 func dialAzure(t target, o *Options) (*container.Client, error) {

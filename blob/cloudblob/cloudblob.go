@@ -153,6 +153,9 @@ type provider struct {
 	// if there is no such object.
 	write func(as func(any) bool, name string, keep bool) error
 	list  func(ctx context.Context, prefix, delimiter, token string) (page, error)
+	// aborts says that an upload whose reader fails is taken back by the kit, which needs
+	// a context for that. Elsewhere the end of the context takes it back.
+	aborts bool
 }
 
 // page is a part of a listing, in no order.

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/api/option"
 
 	"github.com/hashstream/hashstream/blob"
+	"github.com/hashstream/hashstream/blob/cloudblob/exchange"
 )
 
 // bucketGS is a bucket by Google's kit. The identity of an object is its generation.
@@ -28,13 +29,14 @@ func openGS(ctx context.Context, t target, o *Options) (provider, error) {
 	if err != nil {
 		return provider{}, err
 	}
-	client := gcp.NewAnonymousHTTPClient(o.Transport)
+	stored := storedBytes{o.Transport}
+	client := gcp.NewAnonymousHTTPClient(stored)
 	if !anonymous {
 		c, err := gcp.DefaultCredentials(ctx)
 		if err != nil {
 			return provider{}, err
 		}
-		if client, err = gcp.NewHTTPClient(o.Transport, gcp.CredentialsTokenSource(c)); err != nil {
+		if client, err = gcp.NewHTTPClient(stored, gcp.CredentialsTokenSource(c)); err != nil {
 			return provider{}, err
 		}
 	}
@@ -53,11 +55,24 @@ func openGS(ctx context.Context, t target, o *Options) (provider, error) {
 	}
 	sc.SetRetry(
 		storage.WithPolicy(storage.RetryAlways), // uploads are whole or not at all
+		storage.WithErrorFunc(func(err error) bool { return !errors.Is(err, exchange.ErrSealed) && storage.ShouldRetry(err) }),
 		storage.WithMaxAttempts(o.Attempts),
 		storage.WithBackoff(gax.Backoff{Initial: o.Backoff, Max: max(o.Backoff, maxPause), Multiplier: 2}),
 	)
 	b := &bucketGS{sc.Bucket(t.bucket)}
-	return provider{bucket, b.condition, generation, b.stat, b.remove, b.write, b.list}, nil
+	return provider{bucket, b.condition, generation, b.stat, b.remove, b.write, b.list, false}, nil
+}
+
+// storedBytes asks for content as it is stored: who accepts gzip is not sent what was
+// unpacked, which has no ranges. The kit refuses to set that.
+type storedBytes struct{ http.RoundTripper }
+
+func (s storedBytes) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Method == http.MethodGet && req.URL.Query().Get("alt") == "media" {
+		req = req.Clone(req.Context())
+		req.Header.Set("Accept-Encoding", "gzip")
+	}
+	return s.RoundTripper.RoundTrip(req)
 }
 
 func generation(h http.Header) string { return h.Get("X-Goog-Generation") }
@@ -67,7 +82,7 @@ func (b *bucketGS) condition(as func(any) bool, name, identity string) error {
 	if !as(&h) {
 		return errors.New("no access to the request")
 	}
-	*h = b.handle.Object(name).ReadCompressed(true) // bytes as they are stored
+	*h = b.handle.Object(name)
 	if identity == "" {
 		return nil
 	}

@@ -22,6 +22,12 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader) error {
 func (s *Store) upload(ctx context.Context, key string, r io.Reader, keep bool) error {
 	src := &source{r: r, ctx: ctx}
 	ctx, c := exchange.With(ctx, "put")
+	if s.provider.aborts {
+		ctx, src.abort = context.WithoutCancel(ctx), func() {}
+	} else { // otherwise gocloud would store what came before an error of the reader
+		ctx, src.abort = context.WithCancel(ctx)
+		defer src.abort()
+	}
 	name := s.prefix + key
 	err := s.bucket.Upload(ctx, name, src.reader(), &gcblob.WriterOptions{
 		BufferSize:                  int(s.options.PartSize),
@@ -42,9 +48,10 @@ func (s *Store) upload(ctx context.Context, key string, r io.Reader, keep bool) 
 
 // source is what is uploaded. It tells an error of the reader from one of the store.
 type source struct {
-	r   io.Reader
-	ctx context.Context
-	err error
+	r     io.Reader
+	ctx   context.Context
+	abort func()
+	err   error
 }
 
 // reader keeps a size that can be known, from which the size of parts follows.
@@ -58,11 +65,13 @@ func (s *source) reader() io.Reader {
 func (s *source) Read(p []byte) (int, error) {
 	if s.ctx.Err() != nil {
 		s.err = context.Cause(s.ctx)
+		s.abort()
 		return 0, s.err
 	}
 	n, err := s.r.Read(p)
 	if err != nil && err != io.EOF {
 		s.err = err
+		s.abort()
 	}
 	return n, err
 }

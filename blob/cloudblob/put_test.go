@@ -2,6 +2,7 @@ package cloudblob_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -78,6 +79,26 @@ func TestWriteFaults(t *testing.T) {
 				t.Errorf("%d uploads stayed behind", n)
 			}
 		})
+	}
+}
+
+// TestPutCanceled: whoever breaks an upload off leaves nothing behind.
+func TestPutCanceled(t *testing.T) {
+	f := openFaulty(t, cloudblob.Options{PartSize: part})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	gone := errors.New("gone")
+	f.proxy.Fail(faultproxy.Silence().On(func(r *http.Request) bool {
+		if isPart(r) {
+			cancel(gone)
+		}
+		return isPart(r)
+	}))
+	start := time.Now()
+	if err := f.Put(ctx, "new", bytes.NewReader(random(4*part))); !errors.Is(err, gone) || time.Since(start) > 10*time.Second {
+		t.Errorf("Put: %v after %v", err, time.Since(start))
+	}
+	if n := f.uploads(t); n != 0 {
+		t.Errorf("%d uploads stayed behind", n)
 	}
 }
 

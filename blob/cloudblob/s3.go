@@ -41,7 +41,7 @@ func openS3(ctx context.Context, t target, o *Options) (provider, error) {
 		return provider{}, err
 	}
 	b := &bucketS3{client, t.bucket, o.PartSize}
-	return provider{bucket, b.condition, etag, b.stat, b.remove, b.write, b.list}, nil
+	return provider{bucket, b.condition, etag, b.stat, b.remove, b.write, b.list, true}, nil
 }
 
 func dialS3(ctx context.Context, q parameters, o *Options) (*s3.Client, aws.RequestChecksumCalculation, error) {
@@ -125,7 +125,7 @@ func (o *Options) retryerS3() aws.Retryer {
 			retry.RetryableHTTPStatusCode{Codes: map[int]struct{}{http.StatusTooManyRequests: {}}},
 			retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
 				switch {
-				case errors.Is(err, exchange.ErrSealed):
+				case errors.Is(err, exchange.ErrSealed), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 					return aws.FalseTernary
 				case errors.As(err, new(exchange.Stalled)):
 					return aws.TrueTernary

@@ -35,7 +35,8 @@ type Request struct {
 
 // Call is one call of a store: what its requests have in common, and the last answer.
 type Call struct {
-	op string
+	op   string
+	user context.Context // ends the call, also where requests have another context
 
 	mu       sync.Mutex
 	requests int
@@ -45,13 +46,14 @@ type Call struct {
 	// sealed stops the provider's kit from sending more: it would resume a body
 	// without our conditions and bounds.
 	sealed bool
+	broke  error // what ended the last body early
 }
 
 type callKey struct{}
 
 // With returns a context for the requests of a call.
 func With(ctx context.Context, op string) (context.Context, *Call) {
-	c := &Call{op: op}
+	c := &Call{op: op, user: ctx}
 	return context.WithValue(ctx, callKey{}, c), c
 }
 
@@ -59,11 +61,14 @@ func With(ctx context.Context, op string) (context.Context, *Call) {
 var ErrSealed = errors.New("the answer is being read")
 
 // begin counts a request, and tells whether it is a repetition.
-func (c *Call) begin() (retry bool, err error) {
+func (c *Call) begin(tidies bool) (retry bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.user.Err() != nil && !tidies {
+		return false, context.Cause(c.user)
+	}
 	if c.sealed {
-		return false, ErrSealed
+		return false, errors.Join(ErrSealed, c.broke)
 	}
 	c.requests++
 	return c.failures > 0, nil
@@ -124,19 +129,23 @@ func (Stalled) Unwrap() error   { return os.ErrDeadlineExceeded }
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	c, ok := req.Context().Value(callKey{}).(*Call)
 	if !ok { // the kit tidies up behind an upload that failed
-		c = &Call{op: "put"}
+		c = &Call{op: "put", user: req.Context()}
 	}
-	retry, err := c.begin()
+	tidies := req.Method == http.MethodDelete // behind an upload that the user broke off
+	retry, err := c.begin(tidies)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	x := &exchange{
-		ctx: req.Context(), cancel: cancel, stall: t.Stall, trace: t.Trace,
+		call: c, ctx: req.Context(), cancel: cancel, stall: t.Stall, trace: t.Trace,
 		start: time.Now(), r: Request{Op: c.op, Retry: retry},
 	}
 	x.timer = time.AfterFunc(t.Stall, func() { cancel(Stalled{}) })
 	x.cause = func() error { return context.Cause(ctx) }
+	if !tidies {
+		x.unlink = context.AfterFunc(c.user, func() { cancel(context.Cause(c.user)) })
+	}
 	req = req.Clone(ctx)
 	if req.Body != nil && req.Body != http.NoBody {
 		req.Body = &sending{req.Body, x}
@@ -158,9 +167,11 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // exchange is a request and its answer, whose body it is.
 type exchange struct {
+	call   *Call
 	ctx    context.Context // of the caller, for the trace
 	cause  func() error
 	cancel context.CancelCauseFunc
+	unlink func() bool // from the end of the user's context
 	stall  time.Duration
 	timer  *time.Timer
 	trace  func(context.Context, Request)
@@ -183,9 +194,16 @@ func (x *exchange) Read(p []byte) (int, error) {
 		x.end(nil)
 	} else if err != nil {
 		err = x.name(err)
+		x.call.broken(err)
 		x.end(err)
 	}
 	return n, err
+}
+
+func (c *Call) broken(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.broke = err
 }
 
 func (x *exchange) Close() error {
@@ -205,6 +223,9 @@ func (x *exchange) name(err error) error {
 func (x *exchange) end(err error) {
 	x.once.Do(func() {
 		x.timer.Stop()
+		if x.unlink != nil {
+			x.unlink()
+		}
 		x.cancel(nil)
 		if x.trace == nil {
 			return

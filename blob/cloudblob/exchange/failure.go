@@ -42,6 +42,8 @@ func (c *Call) Explain(status int, code string, err error) *Failure {
 	}
 	f := &Failure{Status: status, Code: code}
 	switch {
+	case c.user.Err() != nil:
+		return &Failure{cause: context.Cause(c.user)}
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		f = &Failure{cause: Cause(err)}
 	case status >= 300:
