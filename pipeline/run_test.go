@@ -344,6 +344,26 @@ func TestEnd(t *testing.T) {
 	})
 }
 
+// TestSlow has a handler that takes several terms, and others who wait for its task.
+func TestSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, q, r := memkv.New(), small(), newRuns()
+		for range 2 {
+			work(t, pipeline.New(store, q, nil), func(_ context.Context, task pipeline.Task) error {
+				r.ran(task)
+				time.Sleep(time.Minute)
+				return nil
+			})
+		}
+		p := pipeline.New(store, q, nil)
+		submit(t, p, "a", 3)
+		wantStatus(t, p, done("a", 3, 0, 0, nil))
+		if got := r.total(); got != 3 {
+			t.Errorf("%d runs of 3 tasks", got)
+		}
+	})
+}
+
 func TestNoise(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var dropped []string

@@ -254,6 +254,8 @@ func testExtend(t *testing.T, q queue.Queue) {
 		t.Errorf("Receive = %q, %v while the message is extended", other.Body, err)
 	}
 	extending.Wait()
+	m = receive(t, q) // an extended term ends, too
+	wantBody(t, m, "a")
 	done(t, m)
 	wantNone(t, q, m.Term+m.Term/2)
 }
