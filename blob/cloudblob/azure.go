@@ -1,6 +1,7 @@
 package cloudblob
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -60,7 +61,8 @@ func dialAzure(t target, o *Options) (*container.Client, error) {
 	co := &container.ClientOptions{ClientOptions: azcore.ClientOptions{
 		Transport: &http.Client{Transport: o.Transport, CheckRedirect: stay},
 		Retry: policy.RetryOptions{
-			MaxRetries: attemptsAzure(o.Attempts), RetryDelay: o.Backoff, MaxRetryDelay: max(o.Backoff, maxPause),
+			// 0 would be the kit's default.
+			MaxRetries: int32(cmp.Or(min(o.Attempts-1, 1000), -1)), RetryDelay: o.Backoff, MaxRetryDelay: max(o.Backoff, maxPause),
 		},
 	}}
 	switch {
@@ -78,14 +80,6 @@ func dialAzure(t target, o *Options) (*container.Client, error) {
 		return nil, err
 	}
 	return container.NewClient(at, token, co)
-}
-
-// attemptsAzure is a number of repetitions, where 0 would mean the kit's default.
-func attemptsAzure(attempts int) int32 {
-	if attempts <= 1 {
-		return -1
-	}
-	return int32(min(attempts-1, 1000))
 }
 
 func (b *bucketAzure) condition(as func(any) bool, _, identity string) error {

@@ -306,10 +306,8 @@ func (o *Options) pause(i int) time.Duration {
 
 // wait pauses before repetition i.
 func (o *Options) wait(ctx context.Context, i int) error {
-	t := time.NewTimer(o.pause(i))
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-time.After(o.pause(i)):
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
