@@ -43,6 +43,10 @@ type lister struct {
 	report Report
 	gone   []goneFile
 	todo   func(file string, size int64) bool // takes a file to be hashed; false ends the listing
+
+	// The directory that was listed last by checkFiles, so that it is not listed again.
+	listed        string
+	listedEntries []fs.DirEntry
 }
 
 // goneFile is what a file that went leaves to be tidied up when all is hashed: until
@@ -78,15 +82,63 @@ func (l *lister) dir(ctx context.Context, dir string, depth int) error {
 	if depth > maxDepth {
 		return fmt.Errorf("%s: directories are nested more than %d deep", dir, maxDepth)
 	}
-	found, err := fs.ReadDir(l.tree.FS, dir)
+	found, err := l.read(dir)
 	if err != nil {
 		return err
+	}
+	return l.merge(ctx, dir, found, depth)
+}
+
+// read lists a directory in the order of names.
+func (l *lister) read(dir string) ([]fs.DirEntry, error) {
+	if dir == l.listed {
+		found := l.listedEntries
+		l.listed, l.listedEntries = "", nil
+		return found, nil
+	}
+	found, err := fs.ReadDir(l.tree.FS, dir)
+	if err != nil {
+		return nil, err
 	}
 	if !l.src.Hidden {
 		found = slices.DeleteFunc(found, func(e fs.DirEntry) bool { return strings.HasPrefix(e.Name(), ".") })
 	}
 	slices.SortFunc(found, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
-	return l.merge(ctx, dir, found, depth)
+	return found, nil
+}
+
+// checkFiles fails if no file is there at all. It looks no further than to the first.
+func (l *lister) checkFiles() error {
+	if l.tree.Name != "." {
+		return nil // the file itself is looked for
+	}
+	any, err := l.anyFile(".", 0)
+	if err == nil && !any {
+		err = fmt.Errorf("of %d files: %w", l.status.Files, ErrEmptied)
+	}
+	return err
+}
+
+func (l *lister) anyFile(dir string, depth int) (bool, error) {
+	if depth > maxDepth {
+		return false, nil // which the listing will report
+	}
+	found, err := l.read(dir)
+	if err != nil {
+		return false, err
+	}
+	if slices.ContainsFunc(found, func(d fs.DirEntry) bool { return d.Type().IsRegular() }) {
+		l.listed, l.listedEntries = dir, found
+		return true, nil
+	}
+	for _, d := range found {
+		if d.IsDir() {
+			if any, err := l.anyFile(path.Join(dir, d.Name()), depth+1); any || err != nil {
+				return any, err
+			}
+		}
+	}
+	return false, nil
 }
 
 // merge goes through a directory and its entries in the catalog side by side.

@@ -15,7 +15,7 @@
 // # Errors
 //
 // A source that nobody knows matches [io/fs.ErrNotExist]; files that could not be
-// indexed [ErrIncomplete].
+// indexed [ErrIncomplete], and a source that had files and has none [ErrEmptied].
 //
 // An [Indexer] is safe for concurrent use, by several processes too; two scans of one
 // source at a time do the work twice.
@@ -48,6 +48,10 @@ var ErrUnversioned = errors.New("its store does not tell when it changes, so it 
 
 // ErrIncomplete reports a scan after which some files of the source are not indexed.
 var ErrIncomplete = errors.New("some files could not be indexed")
+
+// ErrEmptied reports a source all of whose files have gone: a disk that is not mounted
+// looks like that. Nothing of it was dropped.
+var ErrEmptied = errors.New("it had files, and none is there now")
 
 // Tree is how the files of a source are read.
 type Tree struct {
@@ -102,8 +106,13 @@ type Status struct {
 	Scanned time.Time `json:"scanned"` // when that began
 	Files   int64     `json:"files"`
 	Bytes   int64     `json:"bytes"`
-	packs   []string  // that hold the directories below Root
-	dirty   bool      // the catalog is ahead of Root
+	// Of the DAG below Root; 0 for one that was assembled before this was kept.
+	DAGSize    uint64 `json:"dag_size,omitempty"` // bytes of blocks, each as often as it is linked
+	Blocks     int64  `json:"blocks,omitempty"`
+	Duplicates int64  `json:"duplicates,omitempty"`
+
+	packs []string // that hold the directories below Root
+	dirty bool     // the catalog is ahead of Root
 }
 
 // Opener opens the tree of a source by its URL.
@@ -210,4 +219,17 @@ func (x *Indexer) status(ctx context.Context, src Source) (Status, error) {
 		return Status{}, err
 	}
 	return decodeSource(b)
+}
+
+// Clear removes every catalog, for an index that is emptied: what it remembers is
+// believed to be indexed.
+func Clear(ctx context.Context, store kv.Store) error {
+	var ops []kv.Op
+	for _, k := range []byte{keySource, keyCatalog, keySame} {
+		ops = append(ops, kv.DeleteRange(kv.Prefix([]byte{k})))
+	}
+	if err := store.Batch(ctx, ops); err != nil {
+		return fmt.Errorf("origin: clear: %w", err)
+	}
+	return nil
 }

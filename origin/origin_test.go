@@ -118,7 +118,7 @@ func (p paths) GetIf(ctx context.Context, path, identity string, off, n int64) (
 
 func (s *site) scan(t *testing.T) origin.Scanned {
 	t.Helper()
-	got, err := s.indexer.Scan(t.Context(), s.src, "")
+	got, err := s.indexer.Scan(t.Context(), s.src, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +315,7 @@ func TestResume(t *testing.T) {
 		}
 		cancel()
 	}()
-	if _, err := s.indexer.Scan(ctx, s.src, ""); !errors.Is(err, context.Canceled) {
+	if _, err := s.indexer.Scan(ctx, s.src, nil); !errors.Is(err, context.Canceled) {
 		t.Skipf("the scan was through before it could be interrupted: %v", err)
 	}
 	s.scan(t)
@@ -340,7 +340,7 @@ func TestUnreadable(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go p.Work(ctx, x.Work)
-	if _, err := x.Scan(ctx, s.src, ""); !errors.Is(err, origin.ErrIncomplete) || !bytes.Contains([]byte(err.Error()), []byte("bad")) {
+	if _, err := x.Scan(ctx, s.src, nil); !errors.Is(err, origin.ErrIncomplete) || !bytes.Contains([]byte(err.Error()), []byte("bad")) {
 		t.Errorf("scan gives %v", err)
 	}
 	if ok, err := index.New(s.keys, nil).Has(ctx, sum(t, "good")); err != nil || !ok {

@@ -25,19 +25,30 @@ type Scanned struct {
 	Result ingest.Result // of the root; Stored tells whether it is another than before
 }
 
+// ScanOptions tunes a scan. Zero values mean the defaults.
+type ScanOptions struct {
+	// Wrap is a name under which the root is put into a directory. Default: it is in none.
+	Wrap string
+	// AllowEmpty permits that all files of a source have gone. Default: that is
+	// [ErrEmptied].
+	AllowEmpty bool
+}
+
 // Scan brings the index up to date with a source, whose tree the opener gives: it lists
 // the source, has what is new hashed by whoever works on the pipeline, and assembles the
-// directories. Wrap is a name under which the root is put into a directory, or empty.
-// It waits for workers; some must run, here or elsewhere.
-func (x *Indexer) Scan(ctx context.Context, src Source, wrap string) (Scanned, error) {
-	s, err := x.scan(ctx, src, wrap)
+// directories. It waits for workers; some must run, here or elsewhere.
+func (x *Indexer) Scan(ctx context.Context, src Source, o *ScanOptions) (Scanned, error) {
+	if o == nil {
+		o = &ScanOptions{}
+	}
+	s, err := x.scan(ctx, src, *o)
 	if err != nil {
 		return s, fmt.Errorf("origin: scan %s: %w", src.URL, err)
 	}
 	return s, nil
 }
 
-func (x *Indexer) scan(ctx context.Context, src Source, wrap string) (Scanned, error) {
+func (x *Indexer) scan(ctx context.Context, src Source, o ScanOptions) (Scanned, error) {
 	if !src.Profile.RawLeaves {
 		return Scanned{}, ingest.ErrWrapped
 	}
@@ -52,20 +63,25 @@ func (x *Indexer) scan(ctx context.Context, src Source, wrap string) (Scanned, e
 	}
 	began := time.Now().UTC().Truncate(time.Second)
 	l := &lister{x: x, src: src, id: src.id(), tree: tree, status: st}
+	if st.Files > 0 && !o.AllowEmpty {
+		if err := l.checkFiles(); err != nil {
+			return Scanned{}, err
+		}
+	}
 	if err := x.list(ctx, l); err != nil {
 		return Scanned{Report: l.report}, err
 	}
 	s := Scanned{Report: l.report}
-	if st.Root.Defined() && !l.status.dirty && st.Name == wrap {
-		s.Result = ingest.Result{Root: st.Root, Size: st.Bytes}
+	if st.Root.Defined() && !l.status.dirty && st.Name == o.Wrap {
+		s.Result = ingest.Result{Root: st.Root, Size: st.Bytes, DAGSize: st.DAGSize, Blocks: st.Blocks, Duplicates: st.Duplicates}
 		st.Scanned = began
 		return s, x.save(ctx, st)
 	}
-	next := Status{Source: src, Name: wrap, Scanned: began, Files: s.Files, Bytes: s.Bytes}
-	if s.Result, next.packs, err = x.assemble(ctx, src, tree.Name, wrap); err != nil {
+	next := Status{Source: src, Name: o.Wrap, Scanned: began, Files: s.Files, Bytes: s.Bytes}
+	if s.Result, next.packs, err = x.assemble(ctx, src, tree.Name, o.Wrap); err != nil {
 		return s, err
 	}
-	next.Root = s.Result.Root
+	next.Root, next.DAGSize, next.Blocks, next.Duplicates = s.Result.Root, s.Result.DAGSize, s.Result.Blocks, s.Result.Duplicates
 	if err := x.save(ctx, next); err != nil {
 		return s, err
 	}

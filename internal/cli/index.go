@@ -23,8 +23,8 @@ where nobody can answer, --yes is needed.`,
 		Example: `  hashstream index clear --yes`,
 	}
 	return group("index", "Work with the index, which knows where every block is",
-		a.indexAdd(), a.indexFind(), a.indexStats(), migrate.Import(a.migration()), migrate.Export(a.migration()),
-		a.clearing(clear, "the whole index of this home", func(ctx context.Context, s *node.Stores) error { return index.Clear(ctx, s.KV) }))
+		a.indexAdd(), a.indexFind(), a.indexStats(), a.indexBackup(), a.indexRestore(), migrate.Import(a.migration()), migrate.Export(a.migration()),
+		a.clearing(clear, "the whole index of this home", clearIndex))
 }
 
 func (a *app) indexAdd() *cobra.Command {
