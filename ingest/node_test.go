@@ -36,10 +36,7 @@ func newNode() *node {
 	n := &node{packs: memblob.New(), index: index.New(db, nil)}
 	n.serve = streamer.New(n.index, n.packs, nil)
 	record := func() ingest.Recorder { return index.NewBuilder(db, index.LevelAll) }
-	n.shelf = ingest.Shelf{Packs: n.packs, Record: record, Complete: n.serve.Complete,
-		Blocks: func(ctx context.Context, d digest.Digest, s iter.Seq2[car.Section, error]) error {
-			return index.PutBlocks(ctx, db, index.LevelAll, d, s)
-		}}
+	n.shelf = ingest.Shelf{Keys: db, Packs: n.packs, Complete: n.serve.Complete}
 	n.dst = ingest.Destination{Packs: n.packs, Record: record, Has: n.index.Has, Complete: n.serve.Complete}
 	return n
 }

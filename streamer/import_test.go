@@ -2,17 +2,14 @@ package streamer_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"fmt"
-	"iter"
 	"testing"
 
 	"github.com/ipfs/go-cid"
 	format "github.com/ipfs/go-ipld-format"
 
 	"github.com/hashstream/hashstream/block"
-	"github.com/hashstream/hashstream/car"
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/gateway/gatewaytest"
 	"github.com/hashstream/hashstream/index"
@@ -22,14 +19,7 @@ import (
 
 // shelf is how packs of this home are indexed.
 func (h *home) shelf(level index.Level) ingest.Shelf {
-	return ingest.Shelf{
-		Packs: h.packs,
-		Blocks: func(ctx context.Context, d digest.Digest, sections iter.Seq2[car.Section, error]) error {
-			return index.PutBlocks(ctx, h.keys, level, d, sections)
-		},
-		Record:   func() ingest.Recorder { return index.NewBuilder(h.keys, level) },
-		Complete: h.streamer(nil).Complete,
-	}
+	return ingest.Shelf{Keys: h.keys, Level: level, Packs: h.packs, Complete: h.streamer(nil).Complete}
 }
 
 // importCAR stores an archive as a pack and records it, the DAGs below roots too.

@@ -2,12 +2,10 @@ package streamer_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"math/rand/v2"
 	"testing"
 
@@ -211,13 +209,7 @@ func checkShapes(t *testing.T, seed uint64, nodes int, hole bool, o *streamer.Op
 func imported(t testing.TB, archive []byte, o *streamer.Options, roots ...cid.Cid) *streamer.Streamer {
 	t.Helper()
 	packs, keys := memblob.New(), memkv.New()
-	shelf := ingest.Shelf{
-		Packs: packs,
-		Blocks: func(ctx context.Context, d digest.Digest, sections iter.Seq2[car.Section, error]) error {
-			return index.PutBlocks(ctx, keys, index.LevelAll, d, sections)
-		},
-		Record: func() ingest.Recorder { return index.NewBuilder(keys, index.LevelAll) },
-	}
+	shelf := ingest.Shelf{Keys: keys, Packs: packs}
 	p, err := pack.Import(t.Context(), packs, bytes.NewReader(archive))
 	if err != nil {
 		t.Fatal(err)

@@ -10,12 +10,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"log/slog"
 	"sync/atomic"
 
 	"github.com/hashstream/hashstream/blob"
-	"github.com/hashstream/hashstream/car"
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/ingest"
@@ -97,14 +95,7 @@ func (s *Stores) Destination(level index.Level) (ingest.Destination, error) {
 // Shelf is where packs are indexed, with records of level. The packs are read
 // from the getter.
 func (s *Stores) Shelf(packs blob.Getter, level index.Level) ingest.Shelf {
-	return ingest.Shelf{
-		Packs: packs,
-		Blocks: func(ctx context.Context, d digest.Digest, sections iter.Seq2[car.Section, error]) error {
-			return index.PutBlocks(ctx, s.KV, level, d, sections)
-		},
-		Record:   func() ingest.Recorder { return index.NewBuilder(s.KV, level) },
-		Complete: s.Streamer.Complete,
-	}
+	return ingest.Shelf{Keys: s.KV, Level: level, Packs: packs, Files: s.Sources, Complete: s.Streamer.Complete}
 }
 
 // Quarantine keeps the block of a fault from being served, by a running node too.
