@@ -83,7 +83,7 @@ func (a *app) addInPlace(ctx context.Context, f *adding, args []string) error {
 			}
 			got, err := a.placeOne(ctx, c, s, src, wrap, f.quiet)
 			if err != nil {
-				return fmt.Errorf("add %s: %w", config.Redact(arg), rootHint(err, name))
+				return fmt.Errorf("add %s: %w", config.Redact(arg), sourceHint(err, name))
 			}
 			if err := a.printPlaced(f, arg, got); err != nil {
 				return err
@@ -93,9 +93,12 @@ func (a *app) addInPlace(ctx context.Context, f *adding, args []string) error {
 	})
 }
 
-// rootHint tells how to permit a source.
-func rootHint(err error, name string) error {
-	if !errors.Is(err, backends.ErrNoRoot) {
+// sourceHint tells what to do about a source that is refused.
+func sourceHint(err error, name string) error {
+	switch {
+	case errors.Is(err, origin.ErrEmptied):
+		return hint(err, "mount what is missing; if it is empty for good: hashstream scan --allow-empty %s", name)
+	case !errors.Is(err, backends.ErrNoRoot):
 		return err
 	}
 	return hint(err, "permit it in the configuration: [sources] roots = [%q], or HASHSTREAM_SOURCES_ROOTS=%s", name, name)
@@ -110,7 +113,7 @@ func (a *app) placeOne(ctx context.Context, c config.Config, s *node.Stores, src
 		return origin.Scanned{}, failed(err)
 	}
 	defer x.Close()
-	return x.Run(ctx, src, wrap)
+	return x.Run(ctx, src, &origin.ScanOptions{Wrap: wrap})
 }
 
 // traced tells what a pipeline has to retry.

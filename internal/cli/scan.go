@@ -20,9 +20,9 @@ import (
 // scanning is the flags of scan.
 type scanning struct {
 	placing
-	watch, json bool
-	interval    time.Duration
-	forget      bool
+	watch, json, quiet bool
+	interval           time.Duration
+	forget, allowEmpty bool
 }
 
 func (a *app) scanCommand() *cobra.Command {
@@ -33,7 +33,8 @@ func (a *app) scanCommand() *cobra.Command {
 		Long: `Scan lists sources that 'hashstream add --in-place' indexed, all of them unless some
 are named. Files that are new or changed are hashed, those that went are dropped, and
 the new root is printed. Files are recognised by size, modification time and inode, objects
-of buckets by their tag; what was renamed or linked is not hashed again.
+of buckets by their tag; what was renamed or linked is not hashed again. A source that had
+files and has none now, as a disk that is not mounted, is left as it was.
 
 With --watch it goes on: directories are scanned soon after something in them changes,
 buckets every --interval. It ends when it is interrupted.`,
@@ -48,6 +49,8 @@ buckets every --interval. It ends when it is interrupted.`,
 	cmd.Flags().BoolVar(&f.watch, "watch", false, "go on, and scan what changes")
 	cmd.Flags().DurationVar(&f.interval, "interval", 5*time.Minute, "time between two scans of a bucket with --watch")
 	cmd.Flags().BoolVar(&f.forget, "forget", false, "remove the sources that are named from the index")
+	cmd.Flags().BoolVar(&f.allowEmpty, "allow-empty", false, "accept that a source had files and has none now; without, that is a failure")
+	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print the root CIDs alone")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print a line of JSON for each scan")
 	return cmd
 }
@@ -125,11 +128,11 @@ func chosen(ctx context.Context, x *node.Indexer, args []string) ([]origin.Statu
 }
 
 func (a *app) scanOne(ctx context.Context, x *node.Indexer, f *scanning, st origin.Status) error {
-	got, err := x.Run(ctx, st.Source, st.Name)
+	got, err := x.Run(ctx, st.Source, &origin.ScanOptions{Wrap: st.Name, AllowEmpty: f.allowEmpty})
 	if err != nil {
-		return fmt.Errorf("scan %s: %w", st.URL, scanError(rootHint(err, st.URL)))
+		return fmt.Errorf("scan %s: %w", st.URL, scanError(sourceHint(err, st.URL)))
 	}
-	return a.printPlaced(&adding{json: f.json}, st.URL, got)
+	return a.printPlaced(&adding{json: f.json, quiet: f.quiet}, st.URL, got)
 }
 
 // scanError makes a source that is gone a failure, not an answer.

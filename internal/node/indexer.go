@@ -39,7 +39,7 @@ func (s *Stores) Indexer(ctx context.Context, c config.Config, o *origin.Options
 func (x *Indexer) Close() error { return x.queue.Close() }
 
 // Run scans a source while it works on the pipeline, alone or with others.
-func (x *Indexer) Run(ctx context.Context, src origin.Source, wrap string) (origin.Scanned, error) {
+func (x *Indexer) Run(ctx context.Context, src origin.Source, o *origin.ScanOptions) (origin.Scanned, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	done := errors.New("the scan is over")
@@ -49,7 +49,7 @@ func (x *Indexer) Run(ctx context.Context, src origin.Source, wrap string) (orig
 			cancel(err) // to wait on for what nobody does would be to wait for ever
 		}
 	})
-	res, err := x.Scan(ctx, src, wrap)
+	res, err := x.Scan(ctx, src, o)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}
