@@ -72,6 +72,9 @@ type object struct {
 func (o *object) Info() blob.Info { return o.info }
 
 func (o *object) Read(p []byte) (int, error) {
+	if o.off >= o.end && !o.closed {
+		return 0, io.EOF
+	}
 	for {
 		n, err := o.Object.Read(p)
 		o.off += int64(n)
@@ -84,7 +87,7 @@ func (o *object) Read(p []byte) (int, error) {
 		switch {
 		case n > 0 && err != nil && err != io.EOF:
 			return n, nil // the error will be met again
-		case err == nil || err == io.EOF || o.closed || o.off >= o.end:
+		case err == nil || err == io.EOF || o.closed:
 			return n, err
 		}
 		if err := o.resume(err); err != nil {

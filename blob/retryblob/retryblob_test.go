@@ -256,13 +256,45 @@ func TestReplaced(t *testing.T) {
 	}
 }
 
-func TestGetIf(t *testing.T) {
-	s, err := fsblob.Open(t.TempDir(), nil)
+// identified is a store that identifies its objects.
+type identified struct{ blob.Store }
+
+func (s identified) Stat(ctx context.Context, key string) (blob.Info, error) {
+	i, err := s.Store.Stat(ctx, key)
+	i.Identity = i.Version
+	return i, err
+}
+
+func (s identified) Get(ctx context.Context, key string, off, n int64) (blob.Object, error) {
+	o, err := s.Store.Get(ctx, key, off, n)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	defer s.Close()
-	for name, r := range map[string]blob.Store{"conditional": retryblob.New(s, nil), "without": retryblob.New(&flaky{Store: s}, nil)} {
+	return identifiedObject{o}, nil
+}
+
+type identifiedObject struct{ blob.Object }
+
+func (o identifiedObject) Info() blob.Info {
+	i := o.Object.Info()
+	i.Identity = i.Version
+	return i
+}
+
+// conditional compares by itself.
+type conditional struct{ identified }
+
+func (c conditional) GetIf(ctx context.Context, key, identity string, off, n int64) (blob.Object, error) {
+	o, err := c.Get(ctx, key, off, n)
+	if err == nil && o.Info().Identity != identity {
+		return nil, blob.ErrChanged
+	}
+	return o, err
+}
+
+func TestGetIf(t *testing.T) {
+	s := identified{memblob.New()}
+	for name, r := range map[string]blob.Store{"conditional": retryblob.New(conditional{s}, nil), "without": retryblob.New(s, nil)} {
 		if err := r.Put(t.Context(), "k", strings.NewReader("0123456789")); err != nil {
 			t.Fatal(err)
 		}
