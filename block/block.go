@@ -9,7 +9,7 @@
 //
 // Absent content matches [io/fs.ErrNotExist]; corrupt content matches
 // [digest.ErrMismatch]; a selection that does not fit the content matches
-// [ErrRange] or [ErrNotLink].
+// [ErrRange], [ErrNotLink] or [ErrEncoding].
 package block
 
 import (
@@ -24,13 +24,16 @@ import (
 	"github.com/hashstream/hashstream/digest"
 )
 
-// MaxSize is the largest block in bytes that is served, fetched or packed: the
-// limit of the trustless gateway specification (2 MiB).
+// MaxSize is the largest block in bytes that is served, fetched or packed as one: the
+// limit of the trustless gateway specification (2 MiB). Only what can be verified in
+// parts, which is a BLAKE3 blob with its tree, is served beyond it.
 const MaxSize = 2 << 20
 
 var (
 	// ErrTooLarge reports a block over [MaxSize].
 	ErrTooLarge = errors.New("block is larger than 2 MiB")
+	// ErrEncoding reports content that has no form in the encoding that was asked for.
+	ErrEncoding = errors.New("the content cannot be written in this form")
 	// ErrRange reports a byte range that lies wholly outside the selected entity.
 	ErrRange = errors.New("range is outside the content")
 	// ErrNotLink reports a path that goes on where the content has no link.

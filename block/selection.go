@@ -28,6 +28,7 @@ type Encoding string
 const (
 	EncodingRaw Encoding = "raw" // the bytes of one block
 	EncodingCAR Encoding = "car" // a CARv1 stream
+	EncodingBao Encoding = "bao" // a range of one BLAKE3 blob with its proof; Bytes counts from its beginning
 )
 
 // Selection is a request for content, with its meaning and without its

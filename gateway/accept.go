@@ -10,6 +10,7 @@ import (
 const (
 	typeRaw    = "application/vnd.ipld.raw"
 	typeCAR    = "application/vnd.ipld.car"
+	typeBao    = "application/vnd.hashstream.bao"
 	typeRecord = "application/vnd.ipfs.ipns-record"
 )
 

@@ -55,11 +55,11 @@ func (x *exchange) answer(a *answer) error {
 // describe sets the headers of a representation.
 func (x *exchange) describe(a *answer, path string) error {
 	f := &x.h.fixed
-	suffix := ".bin"
-	if a.format == FormatCAR {
-		suffix = ".car"
+	suffix := string(a.format)
+	if a.format == FormatRaw {
+		suffix = "bin"
 	}
-	value, err := disposition(a.filename, a.text+suffix)
+	value, err := disposition(a.filename, a.text+"."+suffix)
 	if err != nil {
 		return err
 	}

@@ -10,13 +10,16 @@ import (
 )
 
 // entityTag returns the tag of body as the answer to sel. A block has one form,
-// so its tag is strong. The tag of a CAR covers all that its bytes depend on, and
+// so its tag is strong; so is that of a proof, whose variant is the groups in it. The tag of a CAR covers all that its bytes depend on, and
 // is strong only if the body vouches for them.
 func entityTag(text string, sel *block.Selection, body block.Body) string {
-	if sel.Encoding == block.EncodingRaw {
-		return `"` + text + `.raw"`
-	}
 	variant := body.Variant()
+	switch sel.Encoding {
+	case block.EncodingRaw:
+		return `"` + text + `.raw"`
+	case block.EncodingBao:
+		return `"` + text + ".bao." + variant + `"`
+	}
 	open := `"`
 	if _, known := body.Size(); !known || variant == "" {
 		open = `W/"`

@@ -30,5 +30,5 @@ func Example() {
 	// Output:
 	// 200 application/vnd.ipld.raw 6
 	// 200 application/vnd.ipld.car; version=1; order=dfs; dups=n 26
-	// 406 text/plain; charset=utf-8 187
+	// 406 text/plain; charset=utf-8 222
 }

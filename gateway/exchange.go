@@ -10,6 +10,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/hashstream/hashstream/block"
+	"github.com/hashstream/hashstream/digest"
 )
 
 // exchange is one request and its answer.
@@ -160,6 +161,16 @@ func selection(root cid.Cid, path []string, p *params, v variant) (block.Selecti
 		}
 		return sel, nil
 	}
+	if v.format == FormatBao {
+		sel.Encoding, sel.Scope = block.EncodingBao, block.ScopeBlock
+		if len(path) > 0 {
+			return sel, refuse(http.StatusBadRequest, "Bad request: a blob and its proof are asked for by its own CID, without a path.")
+		}
+		if h := root.Prefix(); h.Codec != cid.Raw || h.MhType != uint64(digest.BLAKE3) || h.MhLength != 32 {
+			return sel, refuse(http.StatusNotAcceptable, "Not acceptable: only raw CIDs with a blake3 hash of 32 bytes have proofs; ask for ?format=raw or ?format=car.")
+		}
+		return sel, bytesOf(p, &sel)
+	}
 	sel.Encoding = block.EncodingCAR
 	switch scope := block.Scope(p.scope); scope {
 	case "":
@@ -169,15 +180,22 @@ func selection(root cid.Cid, path []string, p *params, v variant) (block.Selecti
 	default:
 		return sel, refuse(http.StatusBadRequest, "Bad request: dag-scope is all, entity or block, not %q.", clip(p.scope))
 	}
+	err := bytesOf(p, &sel)
+	if sel.Bytes != nil {
+		sel.Scope = block.ScopeEntity
+	}
+	return sel, err
+}
+
+// bytesOf puts the entity-bytes of p into a selection.
+func bytesOf(p *params, sel *block.Selection) (err error) {
 	if p.bytes == "" {
-		return sel, nil
+		return nil
 	}
-	r, err := block.ParseByteRange(clip(p.bytes))
-	if err != nil {
-		return sel, refuse(http.StatusBadRequest, "Bad request: %v.", err)
+	if sel.Bytes, err = block.ParseByteRange(clip(p.bytes)); err != nil {
+		return refuse(http.StatusBadRequest, "Bad request: %v.", err)
 	}
-	sel.Bytes, sel.Scope = r, block.ScopeEntity
-	return sel, nil
+	return nil
 }
 
 // open plans the body. What is absent is 412 for a client that said

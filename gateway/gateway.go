@@ -3,6 +3,7 @@
 // 2026-03-05), in which every answer can be verified by whoever receives it.
 //
 //	GET|HEAD /ipfs/{cid}              one block (raw), or a DAG (CAR)
+//	GET|HEAD /ipfs/{cid}?format=bao   a BLAKE3 blob of any size, or a range of it, with its proof
 //	GET|HEAD /ipfs/{cid}/{path}       a DAG below a path (CAR)
 //	GET|HEAD /ipns/{key}              a name record (404 until names are served)
 //	GET|HEAD /.well-known/libp2p/protocols

@@ -19,7 +19,7 @@ type fixedHeaders struct {
 	origin, methods, allow, expose []string
 	nosniff, immutable, accept     []string
 	bytes, none                    []string
-	raw, car, carDups              []string
+	raw, car, carDups, bao         []string
 }
 
 func newFixedHeaders() fixedHeaders {
@@ -35,6 +35,7 @@ func newFixedHeaders() fixedHeaders {
 		bytes:     one("bytes"),
 		none:      one("none"),
 		raw:       one(typeRaw),
+		bao:       one(typeBao),
 		car:       one(typeCAR + "; version=1; order=dfs; dups=n"),
 		carDups:   one(typeCAR + "; version=1; order=dfs; dups=y"),
 	}
@@ -52,6 +53,8 @@ func (f *fixedHeaders) contentType(v variant) []string {
 	switch {
 	case v.format == FormatRaw:
 		return f.raw
+	case v.format == FormatBao:
+		return f.bao
 	case v.dups:
 		return f.carDups
 	}

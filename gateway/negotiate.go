@@ -13,6 +13,7 @@ type Format string
 const (
 	FormatRaw    Format = "raw"         // one block
 	FormatCAR    Format = "car"         // a CARv1 stream
+	FormatBao    Format = "bao"         // a range of one BLAKE3 blob with its proof (docs/formats/bao.md)
 	FormatRecord Format = "ipns-record" // a signed name record
 )
 
@@ -22,6 +23,8 @@ func (f Format) mediaType() string {
 		return typeRaw
 	case FormatCAR:
 		return typeCAR
+	case FormatBao:
+		return typeBao
 	}
 	return typeRecord
 }
@@ -34,7 +37,7 @@ type choice struct {
 }
 
 const (
-	askFor    = "Not acceptable: this gateway serves verifiable content only; ask for ?format=raw (one block) or ?format=car (a DAG), or send Accept: " + typeRaw + " or " + typeCAR + "."
+	askFor    = "Not acceptable: this gateway serves verifiable content only; ask for ?format=raw (one block) or ?format=car (a DAG), or send Accept: " + typeRaw + " or " + typeCAR + ". BLAKE3 blobs have ?format=bao too."
 	askForCAR = "Not acceptable: CARs are served with version=1, order=dfs or order=unk, and dups=y or dups=n."
 	askRecord = "Not acceptable: names are served as signed records only; ask for ?format=ipns-record or send Accept: " + typeRecord + "."
 )
@@ -51,10 +54,13 @@ func negotiate(p *params, headers []string, hasPath bool) (choice, error) {
 		return choice{}, err
 	}
 	cars := offered(p)
-	raw := variant{format: FormatRaw}
+	raw, proof := variant{format: FormatRaw}, variant{format: FormatBao}
 	preferred := append([]variant{raw}, cars...)
 	if hasPath { // raw cannot be had: it is chosen only to be refused
 		preferred = cars
+	}
+	if named(accept, FormatBao) { // no wildcard stands for it: few clients know what to do with it
+		preferred = append(preferred, proof)
 	}
 	v, ok := pick(preferred, accept, p, anySubtype)
 	if !ok && hasPath {
@@ -85,8 +91,8 @@ func notAcceptable(accept []mediaRange) error {
 // come from Accept.
 func byParameter(p *params, headers []string) (choice, error) {
 	switch Format(p.format) {
-	case FormatRaw:
-		return rawByParameter(headers)
+	case FormatRaw, FormatBao:
+		return blockByParameter(Format(p.format), headers)
 	case FormatCAR:
 		return carByParameter(p, headers)
 	case FormatRecord:
@@ -96,17 +102,22 @@ func byParameter(p *params, headers []string) (choice, error) {
 	case "tar", "dag-json", "dag-cbor", "json", "cbor", "html":
 		return choice{}, refuse(http.StatusNotAcceptable, askFor)
 	}
-	return choice{}, refuse(http.StatusBadRequest, "Bad request: format %q is unknown; ask for raw or car.", clip(p.format))
+	return choice{}, refuse(http.StatusBadRequest, "Bad request: format %q is unknown; ask for raw, car or bao.", clip(p.format))
 }
 
-func rawByParameter(headers []string) (choice, error) {
-	c := choice{variant: variant{format: FormatRaw}}
+func blockByParameter(f Format, headers []string) (choice, error) {
+	c := choice{variant: variant{format: f}}
 	if !mentions(headers) {
 		return c, nil
 	}
 	accept, err := parseAccept(headers)
-	c.locate = !slices.ContainsFunc(accept, func(m mediaRange) bool { return m.is(FormatRaw) })
+	c.locate = !named(accept, f)
 	return c, err
+}
+
+// named reports whether an Accept header names f itself.
+func named(accept []mediaRange, f Format) bool {
+	return slices.ContainsFunc(accept, func(m mediaRange) bool { return m.is(f) })
 }
 
 func carByParameter(p *params, headers []string) (choice, error) {
@@ -172,7 +183,7 @@ func pick(variants []variant, accept []mediaRange, p *params, least int) (varian
 // parsing it.
 func mentions(headers []string) bool {
 	for _, h := range headers {
-		if strings.Contains(strings.ToLower(h), "application/vnd.ip") {
+		if strings.Contains(strings.ToLower(h), "application/vnd.") {
 			return true
 		}
 	}

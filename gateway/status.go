@@ -39,6 +39,8 @@ func (e *Error) Unwrap() error {
 		return fs.ErrNotExist
 	case http.StatusNotImplemented:
 		return block.ErrNotLink
+	case http.StatusNotAcceptable:
+		return block.ErrEncoding
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		return ErrBusy
 	case http.StatusGatewayTimeout:
@@ -62,6 +64,8 @@ func StatusOf(err error) int {
 		return http.StatusNotFound
 	case errors.Is(err, block.ErrNotLink):
 		return http.StatusNotImplemented
+	case errors.Is(err, block.ErrEncoding):
+		return http.StatusNotAcceptable
 	case errors.Is(err, block.ErrRange), errors.Is(err, digest.ErrInvalid), errors.Is(err, digest.ErrUnsupported):
 		return http.StatusBadRequest
 	case errors.Is(err, context.DeadlineExceeded):
@@ -104,6 +108,8 @@ func sentence(status int, err error, path string) string {
 		return "Precondition failed: this gateway does not have " + path + "."
 	case http.StatusNotImplemented:
 		return "Not implemented: " + path + " continues into content that has no links."
+	case http.StatusNotAcceptable:
+		return "Not acceptable: this content cannot be had in this form; a large blob is asked for by ?format=raw or ?format=bao."
 	case http.StatusGatewayTimeout:
 		return "Timeout: the content could not be found in time; try again later."
 	case http.StatusServiceUnavailable:

@@ -24,6 +24,7 @@ func TestStatus(t *testing.T) {
 		{ErrBusy, 503, ErrBusy},
 		{context.DeadlineExceeded, 504, context.DeadlineExceeded},
 		{context.Canceled, 503, ErrBusy},
+		{block.ErrEncoding, 406, block.ErrEncoding},
 		{block.ErrRange, 400, nil},
 		{digest.ErrInvalid, 400, nil},
 		{digest.ErrUnsupported, 400, nil},

@@ -4,12 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	"github.com/hashstream/hashstream/digest"
 )
 
-// Location is where bytes are: in a pack, or in a raw file that was never
-// transformed. Either Pack or Path is set.
+// Location is where bytes are: in a pack, in an object of the pack store that is one
+// blob ([StoredBlob]), or in a raw file that was never transformed. Either Pack or Path is set.
 type Location struct {
 	Pack digest.Digest // a pack in the pack store
 	Path string        // an absolute path, or a URL without credentials
@@ -18,6 +19,33 @@ type Location struct {
 	// recorded of the old one is never believed of the new.
 	Version string
 }
+
+// storePrefix begins the path of what is an object of its own in the pack store, under
+// the key that follows. It has no version: such an object is named by its content.
+const (
+	storePrefix   = "store:"
+	blobExtension = ".blob"
+)
+
+// BlobKey returns the key of a blob in the pack store: its CIDv1 and ".blob".
+func BlobKey(d digest.Digest) string { return d.String() + blobExtension }
+
+// ParseBlobKey is the inverse of [BlobKey]. Other keys match [digest.ErrInvalid].
+func ParseBlobKey(key string) (digest.Digest, error) {
+	name, ok := strings.CutSuffix(key, blobExtension)
+	d, err := digest.Parse(name)
+	if !ok || err != nil || BlobKey(d) != key {
+		return digest.Digest{}, fmt.Errorf("index: blob key %q: %w", key, digest.ErrInvalid)
+	}
+	return d, nil
+}
+
+// StoredBlob is the location of a blob under its [BlobKey] in the pack store.
+func StoredBlob(d digest.Digest) Location { return Location{Path: storePrefix + BlobKey(d)} }
+
+// StoreKey returns the key in the pack store of an object that is no pack. It reports
+// false for packs and for what lies elsewhere.
+func (l Location) StoreKey() (key string, ok bool) { return strings.CutPrefix(l.Path, storePrefix) }
 
 const (
 	locationPack = 1

@@ -26,8 +26,11 @@ func (s *Streamer) Open(ctx context.Context, sel block.Selection) (block.Body, e
 	if err != nil {
 		return nil, err
 	}
-	if sel.Encoding == block.EncodingRaw {
+	switch sel.Encoding {
+	case block.EncodingRaw:
 		return s.openRaw(ctx, root)
+	case block.EncodingBao:
+		return s.openProof(ctx, root, sel)
 	}
 	return s.openCAR(ctx, s.within(root), sel)
 }
@@ -121,6 +124,9 @@ func (s *Streamer) openSingle(ctx context.Context, src source, d digest.Digest, 
 		return nil, err
 	}
 	n, _ := raw.Size()
+	if n > block.MaxSize {
+		return nil, fmt.Errorf("streamer: %s of %d bytes in a CAR: %w", d, n, block.ErrEncoding)
+	}
 	return &prefixedBody{Ranger: raw, prefix: car.AppendHead(prefix, sel.Root, n)}, nil
 }
 

@@ -23,9 +23,12 @@ func key(loc index.Location) string {
 
 // get opens n bytes of a location from off.
 func (s *Streamer) get(ctx context.Context, loc index.Location, off, n int64) (blob.Object, error) {
+	name, stored := loc.StoreKey()
 	switch {
 	case loc.Path == "":
 		return s.packs.Get(ctx, pack.Key(loc.Pack), off, n)
+	case stored:
+		return s.packs.Get(ctx, name, off, n)
 	case s.o.Files == nil:
 		return nil, fmt.Errorf("streamer: %s: raw files are not served: %w", loc, fs.ErrNotExist)
 	}
@@ -34,8 +37,12 @@ func (s *Streamer) get(ctx context.Context, loc index.Location, off, n int64) (b
 
 // stat returns an error unless there is something at loc.
 func (s *Streamer) stat(ctx context.Context, loc index.Location) error {
+	name, stored := loc.StoreKey()
 	if loc.Path == "" {
-		_, err := s.packs.Stat(ctx, pack.Key(loc.Pack))
+		name, stored = pack.Key(loc.Pack), true
+	}
+	if stored {
+		_, err := s.packs.Stat(ctx, name)
 		return err
 	}
 	obj, err := s.get(ctx, loc, 0, 0)

@@ -22,14 +22,26 @@ func (s *Streamer) openRaw(ctx context.Context, d digest.Digest) (block.Body, er
 
 // openBlock finds a copy of one block that can be read.
 func (s *Streamer) openBlock(ctx context.Context, src source, d digest.Digest) (block.Ranger, error) {
+	rec, err := s.findBlock(ctx, src, d)
+	if err != nil {
+		return nil, err
+	}
+	if rec.Length > block.MaxSize {
+		return &treeBody{rawBody{s: s, rec: rec}}, nil
+	}
+	return &rawBody{s: s, rec: rec}, nil
+}
+
+func (s *Streamer) findBlock(ctx context.Context, src source, d digest.Digest) (index.Record, error) {
 	if f, ok := s.places.GetIfPresent(d); ok && s.stillThere(ctx, f) {
-		return &rawBody{s: s, rec: f.Record}, nil
+		return f.Record, nil
 	}
 	var failed error
 	for rec, err := range s.index.Places(ctx, d, src.containing) {
 		if err == nil && rec.Length > block.MaxSize {
-			err = fmt.Errorf("streamer: block %s of %d bytes: %w", d, rec.Length, block.ErrTooLarge)
-		} else if err == nil {
+			_, err = s.tree(ctx, rec)
+		}
+		if err == nil {
 			err = s.stat(ctx, rec.Location)
 		}
 		if err != nil {
@@ -39,16 +51,16 @@ func (s *Streamer) openBlock(ctx context.Context, src source, d digest.Digest) (
 		f := &found{Record: rec, read: time.Now()}
 		f.seen.Store(f.read.UnixNano())
 		s.places.Set(d, f)
-		return &rawBody{s: s, rec: rec}, nil
+		return rec, nil
 	}
 	if failed != nil {
-		return nil, failed
+		return index.Record{}, failed
 	}
 	rec, err := s.rootRecord(ctx, d)
 	if err != nil {
-		return nil, err
+		return index.Record{}, err
 	}
-	return &rawBody{s: s, rec: rec}, s.stat(ctx, rec.Location)
+	return rec, s.stat(ctx, rec.Location)
 }
 
 // found is the place of a block that was opened.

@@ -70,6 +70,9 @@ type Options struct {
 	// Files reads raw files by the path of their location, on condition of its
 	// version. Without it what lies in raw files is absent.
 	Files blob.Conditional
+	// Trees finds the trees of BLAKE3 blobs. Without it no block over [block.MaxSize] is
+	// served.
+	Trees Trees
 	Trace Trace
 	// Quarantine is told of every copy that failed verification, so that it can be
 	// kept from being served by others.
