@@ -32,8 +32,10 @@ depcheck: ## check layers, dependencies and sizes
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
-readme: build ## run the commands that the README shows
+readme: build ## run the commands that the README and the guides show
 	@scripts/readme.sh README.md
+	@$(call need,curl,curl)
+	@for guide in bucket nodes backup; do scripts/with-servers.sh scripts/readme.sh docs/guides/$$guide.md || exit 1; done
 
 bench: ## measure beside nginx and boxo, write docs/benchmarks.md
 	@$(call need,nginx,nginx-light)

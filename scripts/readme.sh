@@ -5,10 +5,12 @@
 # <!-- run --> and runs their commands (the lines that begin with "$ ") in one
 # shell, in a fresh directory with a fresh home, with bin/hashstream in the path.
 # The lines below a command are what it must print, on either stream; a line "…"
-# stands for any lines. A command that ends in &, and those of a block after
+# stands for any lines, another "…" for anything. A command that ends in &, and those of a block after
 # <!-- run in the background -->, go on: the script waits for what they print.
-# "git clone" clones the commit that is checked out here, and free ports stand in
-# for 8080, 8081 and 5080.
+# "git clone" clones the commit that is checked out here, $SAMPLE is its sample, and
+# free ports stand in for 8080, 8081 and 5080. Under with-servers.sh the real servers
+# stand in for an S3 server on port 9000 (whose credentials are in the environment, as
+# AWS has them), PostgreSQL on 5432 and NATS on 4222.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -43,6 +45,23 @@ export GOMODCACHE GOCACHE HOME=$dir XDG_DATA_HOME=$dir/data PATH=$root/bin:$PATH
 export LISTEN=127.0.0.1:$public HASHSTREAM_GATEWAY_LISTEN=127.0.0.1:$public HASHSTREAM_ADMIN_LISTEN=127.0.0.1:$admin
 export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*'
 
+export SAMPLE=$root/sample
+shopt -s expand_aliases
+
+# servers tells sed what stands in for the addresses of servers.
+servers() {
+	if test -n "${TEST_S3:-}"; then
+		local login=${TEST_S3#http://}
+		echo "s|http://127\.0\.0\.1:9000|http://${login#*@}|g"
+	fi
+	if test -n "${TEST_POSTGRES:-}"; then echo "s|postgres://127\.0\.0\.1:5432/hashstream|${TEST_POSTGRES%%\?*}|g"; fi
+	if test -n "${TEST_NATS:-}"; then echo "s|nats://127\.0\.0\.1:4222|${TEST_NATS%%\?*}|g"; fi
+}
+if test -n "${TEST_S3:-}"; then
+	login=${TEST_S3#http://} login=${login%%@*}
+	export AWS_ACCESS_KEY_ID=${login%%:*} AWS_SECRET_ACCESS_KEY=${login#*:}
+fi
+
 git() {
 	if test "$1" = clone; then command git clone -q "$root" hashstream; else command git "$@"; fi
 }
@@ -50,7 +69,7 @@ git() {
 # matches WANT GOT: whether the file GOT is what WANT says.
 matches() {
 	local pattern
-	pattern=$(sed -e 's/[][\\*?]/\\&/g' -e 's/^…$/*/' "$1")
+	pattern=$(sed -e 's/[][\\*?]/\\&/g' -e 's/…/*/g' "$1")
 	# shellcheck disable=SC2053 # a pattern
 	[[ $(cat "$2") == $pattern ]]
 }
@@ -83,6 +102,9 @@ awk -v dir="$dir" '
 	NF                        { armed = /^<!-- run( in the background)? -->$/; end = /background/ ? " &" : "" }' "$1"
 test -s "$dir/commands" || { echo "readme: $1 shows no commands to run" >&2; exit 1; }
 sed -i "s/127\.0\.0\.1:8080/127.0.0.1:$public/g; s/127\.0\.0\.1:8081/127.0.0.1:$second/g; s/127\.0\.0\.1:5080/127.0.0.1:$admin/g" "$dir/commands" "$dir"/*.want
+
+servers >"$dir/servers.sed"
+sed -i -f "$dir/servers.sed" "$dir/commands" "$dir"/*.want
 
 set -m
 (sleep "$limit" && kill -TERM $$) &
