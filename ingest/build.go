@@ -171,41 +171,6 @@ func (b *builder) step(ctx context.Context, o *op) error {
 	return b.leaf(ctx, o)
 }
 
-// known takes a block of a file that was hashed before, which is over when the next
-// one does not lie below it.
-func (b *builder) known(o *op) {
-	s := o.stored
-	b.settle(s.Depth)
-	entry := b.record(index.Node{Location: s.Location, Offset: s.Offset, Size: s.Size, FileBytes: s.FileBytes,
-		Entity: o.entity != nil, Unframed: !s.Framed, Recorded: true})
-	b.stack = append(b.stack, parent{entry: entry, entity: o.entity, cids: len(b.cids), known: &s})
-}
-
-// settle ends the known blocks that are open, down to a depth.
-func (b *builder) settle(depth int) {
-	for len(b.stack) > 0 {
-		p := b.stack[len(b.stack)-1]
-		if p.known == nil || p.known.Depth < depth {
-			return
-		}
-		b.stack = b.stack[:len(b.stack)-1]
-		b.cids = b.cids[:p.cids]
-		b.res.Duplicates++
-		b.close(p.entry, p.known.CID, b.occurred(p.known.CID, p.entry), p.entity)
-	}
-}
-
-// occurred returns the entry where a block occurred first, or -1 after remembering
-// that it does here.
-func (b *builder) occurred(c cid.Cid, entry int) int {
-	first, dup := b.seen.lookup(c)
-	if !dup {
-		b.remember(c, entry)
-		return -1
-	}
-	return first
-}
-
 // enter makes room for a parent.
 func (b *builder) enter(ctx context.Context, o *op) error {
 	p := parent{entity: o.entity, written: b.written, cids: len(b.cids)}

@@ -140,21 +140,6 @@ func ended(name string, r io.Reader) error {
 	return nil
 }
 
-// stored goes through the blocks of a file that was hashed before.
-func (w *walker) stored(ctx context.Context, name string, e *entry) error {
-	entity := &Entry{Path: name, Type: unixfs.File, Size: e.size, DAGSize: w.o.Profile.Tsize(w.o.Profile.FileRoot(e.size))}
-	for b, err := range w.o.Stored(ctx, name) {
-		if err == nil {
-			err = w.emit(ctx, op{kind: opKnown, stored: b, entity: entity})
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		entity = nil
-	}
-	return nil
-}
-
 func (w *walker) open(name string, e *entry) (io.ReadCloser, error) {
 	if e.reader != nil {
 		return io.NopCloser(io.NewSectionReader(e.reader, 0, e.size)), nil
