@@ -23,6 +23,14 @@ const (
 	sysHandler    = "net/http" // a handler that does nothing but read a file and write it
 	sysClient     = "client"   // what receiving costs this program
 	sysCopy       = "copy"     // reading a file and writing it
+	sysRead       = "read"     // reading the file, on all cores
+	sysPlain      = "copying"  // hashstream add, which copies
+	sysPacked     = "packed"   // hashstream serving what it copied
+	sysGet        = "GET"      // the same client asks the server of objects for the object itself
+	sysCloud      = "kit"      // the node's own client of buckets gets the object
+	sysRelay      = "relay"    // a program that asks for the objects and sends on what comes
+	sysKV         = "kv"       // the same keys without an index
+	sysCopyFrom   = "COPY"     // the same keys by COPY, in batches, into the same kind of table
 	sysCeiling    = "ceiling"  // what the client can take, from a server that does nothing but sendfile
 )
 
@@ -52,13 +60,16 @@ type scale struct {
 	add        int64         // file size of the add row
 	huge       int64         // file size of the rows of 10 GiB
 	records    int           // index row
+	files      int           // small files
+	pgRecords  int           // in PostgreSQL before it is asked
+	settle     time.Duration // age from which the node believes the times of a file
 	load       time.Duration // of one load of one server
 	slow       time.Duration // of the slow readers
 }
 
 var (
-	fullScale  = scale{big: gib, small: 256 * mib, add: 2 * gib, huge: 10 * gib, records: 10_000_000, load: 5 * time.Second, slow: 10 * time.Second}
-	quickScale = scale{big: 64 * mib, small: 16 * mib, add: 128 * mib, huge: 256 * mib, records: 200_000, load: time.Second, slow: 4 * time.Second}
+	fullScale  = scale{big: gib, small: 256 * mib, add: 2 * gib, huge: 10 * gib, records: 10_000_000, files: 100_000, pgRecords: 500_000, settle: time.Minute, load: 5 * time.Second, slow: 10 * time.Second}
+	quickScale = scale{big: 64 * mib, small: 16 * mib, add: 128 * mib, huge: 256 * mib, records: 200_000, files: 5_000, pgRecords: 20_000, load: time.Second, slow: 4 * time.Second}
 )
 
 type key struct{ row, system string }
@@ -75,6 +86,7 @@ type scenario struct {
 	name string
 	rows []string // ids
 	run  func(ctx context.Context, b *bench) error
+	real bool // it needs commands that no stand-in knows
 }
 
 func (s scenario) matches(only *regexp.Regexp) bool {

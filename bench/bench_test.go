@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +85,8 @@ func TestJudge(t *testing.T) {
 		{"faster reached", row{id: "r"}, times(0.5, sysNginx), "0.50×", "met"},
 		{"lower is better", row{id: "r", lower: true}, times(2, sysNginx), "2.00×", "met"},
 		{"limit", row{id: "r", lower: true, unit: "ms"}, atMost(49), "50.0", "**not met**"},
+		{"at least", row{id: "r", unit: "/s"}, atLeast(51), "50.0", "**not met**"},
+		{"at least reached", row{id: "r", unit: "/s"}, atLeast(50), "50.0", "met"},
 		{"no peer", row{id: "r"}, times(2, sysBoxo), "–", "–"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -91,6 +94,29 @@ func TestJudge(t *testing.T) {
 				t.Errorf("%s, %s; want %s, %s", reach, met, tt.reach, tt.met)
 			}
 		})
+	}
+}
+
+// What only some rows are compared with must be shown, and named by the row.
+func TestOthers(t *testing.T) {
+	b := &bench{samples: map[key][]sample{{"r", sysPacked}: {{Value: 50}}, {"r", sysGet}: {{Value: 7}}}}
+	if got := b.others(row{id: "r", others: []string{sysGet, sysCloud, sysPacked}}); got != "GET 7.00; packed 50.0" {
+		t.Errorf("others: %q", got)
+	}
+	for _, r := range rows {
+		for _, target := range r.targets {
+			if target.against != "" && !slices.Contains(append(columns, r.others...), target.against) {
+				t.Errorf("row %s: %s is not shown", r.id, target.against)
+			}
+		}
+	}
+}
+
+func TestCheckScan(t *testing.T) {
+	for line, ok := range map[string]bool{`{"files":3,"unchanged":3}`: true, `{"files":3,"unchanged":2}`: false, `{"files":2,"unchanged":2}`: false, ``: false} {
+		if err := checkScan(line, 3); (err == nil) != ok {
+			t.Errorf("%q: %v", line, err)
+		}
 	}
 }
 

@@ -66,12 +66,19 @@ func TestScenarios(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := &bench{
-		options: options{rounds: 1, threads: 1, bigDir: t.TempDir(), quick: true}, self: self, binary: self, work: t.TempDir(),
+		options: options{rounds: 1, threads: 1, bigDir: openDir(t), quick: true}, self: self, binary: self, work: t.TempDir(),
 		samples: map[key][]sample{}, datasets: map[int64]*dataset{}, started: time.Now(),
-		scale: scale{big: 16 * mib, small: 2 * mib, add: 8 * mib, huge: 8 * mib, records: 2000, load: 100 * time.Millisecond, slow: 200 * time.Millisecond},
+		scale: scale{big: 16 * mib, small: 2 * mib, add: 8 * mib, huge: 8 * mib, records: 2000, files: 1200, pgRecords: 2000, load: 100 * time.Millisecond, slow: 200 * time.Millisecond},
 	}
 	for _, s := range scenarios {
 		t.Run(s.name, func(t *testing.T) {
+			b := b
+			if s.real {
+				real := *b
+				real.binary, real.datasets = realHashstream(t), map[int64]*dataset{}
+				real.work = t.TempDir()
+				b = &real
+			}
 			if err := s.run(t.Context(), b); err != nil {
 				t.Fatal(err)
 			}
@@ -88,6 +95,31 @@ func TestScenarios(t *testing.T) {
 			}
 		})
 	}
+}
+
+// openDir returns a folder that a server can enter that runs as another user.
+func openDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "hashstream-bench-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// realHashstream builds the program for what its stand-in does not do.
+func realHashstream(t *testing.T) string {
+	t.Helper()
+	b := &bench{work: t.TempDir(), started: time.Now()}
+	b.buildHashstream(t.Context())
+	if b.binary == "" {
+		t.Fatal(b.missing)
+	}
+	return b.binary
 }
 
 // A server whose bytes are not those of the CAR must not be measured.

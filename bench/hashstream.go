@@ -48,15 +48,32 @@ func (b *bench) newHome(ctx context.Context, dir string) (string, error) {
 }
 
 // runHashstreamAdd adds file and returns its root CID as standard output.
-func (b *bench) runHashstreamAdd(ctx context.Context, home, file string, leaf int64) (finished, error) {
-	return runToEnd(ctx, b.binary, "--home", home, "add", "--quiet", "--chunk-size", strconv.FormatInt(leaf, 10), file)
+func (b *bench) runHashstreamAdd(ctx context.Context, home, file string, leaf int64, env ...string) (finished, error) {
+	return runWith(ctx, env, b.binary, "--home", home, "add", "--quiet", "--chunk-size", strconv.FormatInt(leaf, 10), file)
 }
+
+// runHashstreamPlace indexes a file or a directory where it is, below one of the roots of
+// env.
+func (b *bench) runHashstreamPlace(ctx context.Context, home, file string, leaf int64, env ...string) (finished, error) {
+	return runWith(ctx, env, b.binary, "--home", home, "add", "--in-place", "--quiet", "--chunk-size", strconv.FormatInt(leaf, 10), file)
+}
+
+// runHashstreamScan looks for changes of what is indexed where it is.
+func (b *bench) runHashstreamScan(ctx context.Context, home, file string, env ...string) (finished, error) {
+	return runWith(ctx, env, b.binary, "--home", home, "scan", "--json", file)
+}
+
+// rootsAre permits sources below root.
+func rootsAre(root string) string { return "HASHSTREAM_SOURCES_ROOTS=" + root }
+
+// packsAre is where packs are kept instead of the home.
+func packsAre(url string) string { return "HASHSTREAM_STORE_PACKS=" + url }
 
 // startHashstream serves home with the default configuration but for the access
 // log, which nginx does not write here either. The address that is printed first is
 // that of the public listener.
-func (b *bench) startHashstream(ctx context.Context, home string) (*server, error) {
-	return startServer(ctx, []string{"HASHSTREAM_LOG_ACCESS=false"}, b.binary, "--home", home, "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+func (b *bench) startHashstream(ctx context.Context, home string, env ...string) (*server, error) {
+	return startServer(ctx, append(env, "HASHSTREAM_LOG_ACCESS=false"), b.binary, "--home", home, "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 }
 
 // addToHashstream gives d a home that holds it.

@@ -42,6 +42,16 @@ func (b *bench) limits() []limit {
 		copying := b.cpu("add", sysCopy)
 		all = append(all, limit{"add", perGiB(twice + copying), fmt.Sprintf("hash twice %.2f, copy the file once %.2f", twice, copying)})
 	}
+	for _, id := range []string{"s3-car", "s3-place"} {
+		if v, ok := b.median(id, sysRelay); ok {
+			all = append(all, limit{id, v, "a program that asks for the objects and sends on what comes, unverified"})
+		}
+	}
+	if once, ok := b.median("place", sysBound); ok {
+		once = coreSeconds(once)
+		reading := b.cpu("place", sysRead)
+		all = append(all, limit{"place", perGiB(once + reading), fmt.Sprintf("hash once %.2f, read %.2f", once, reading)})
+	}
 	return all
 }
 

@@ -64,6 +64,7 @@ var childCommands = map[string]func(args []string) error{
 	"boxo-add":       boxoAdd,
 	"sendfile-serve": sendfileServe,
 	"handler-serve":  handlerServe,
+	"relay-serve":    relayServe,
 }
 
 func parseFlags() options {

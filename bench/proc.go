@@ -25,6 +25,7 @@ const clockTick = 10 * time.Millisecond
 type server struct {
 	cmd    *exec.Cmd
 	addr   string
+	line   string        // in which it said so
 	exited chan struct{} // closed when the process has ended
 	log    *tail
 }
@@ -50,15 +51,16 @@ func startServer(ctx context.Context, env []string, name string, args ...string)
 		defer r.Close()
 		sc := bufio.NewScanner(r)
 		for sc.Scan() {
-			if a := address.FindString(sc.Text()); a != "" {
-				found <- a
+			if address.MatchString(sc.Text()) {
+				found <- sc.Text()
 				break
 			}
 		}
 		io.Copy(io.Discard, r)
 	}()
 	select {
-	case s.addr = <-found:
+	case s.line = <-found:
+		s.addr = address.FindString(s.line)
 		return s, s.ready(ctx)
 	case <-s.exited:
 		return nil, fmt.Errorf("%s ended before it listened: %s", name, s.log)
@@ -196,13 +198,19 @@ type finished struct {
 	peak   int64 // resident bytes, looked at every 20 ms
 }
 
-// runToEnd runs a program. Its peak memory is read from /proc while it runs: the
-// rusage of a child also counts what its parent had in memory when it was started.
+// runToEnd runs a program.
 func runToEnd(ctx context.Context, name string, args ...string) (finished, error) {
+	return runWith(ctx, nil, name, args...)
+}
+
+// runWith runs a program with variables in addition to this program's. Its peak memory is read from /proc while it runs: the
+// rusage of a child also counts what its parent had in memory when it was started.
+func runWith(ctx context.Context, env []string, name string, args ...string) (finished, error) {
 	var f finished
 	var out, errOut tail
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdout, cmd.Stderr = &out, &errOut
+	cmd.Env = append(os.Environ(), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second

@@ -143,13 +143,16 @@ func (b *bench) markdown(w io.Writer) {
 }
 
 func (b *bench) resultTable(w io.Writer) {
-	fmt.Fprintln(w, "| work | unit | hashstream | nginx | boxo | bound | target | reached | |\n| --- | --- | ---: | ---: | ---: | ---: | --- | --- | --- |")
+	fmt.Fprintln(w, "| work | unit | hashstream | nginx | boxo | others | bound | target | reached | |\n| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | --- | --- |")
 	for _, r := range rows {
 		if !b.measuredRow(r.id) {
 			continue
 		}
 		cells := []string{r.work, r.unit}
 		for _, c := range columns {
+			if c == sysBound {
+				cells = append(cells, b.others(r))
+			}
 			cells = append(cells, number(b.median(r.id, c)))
 		}
 		var want, got, met []string
@@ -163,15 +166,30 @@ func (b *bench) resultTable(w io.Writer) {
 	}
 }
 
+// others names and tells what was measured beside the columns that all rows have.
+func (b *bench) others(r row) string {
+	var cells []string
+	for _, o := range r.others {
+		if v, ok := b.median(r.id, o); ok {
+			cells = append(cells, o+" "+number(v, true))
+		}
+	}
+	return cmp.Or(strings.Join(cells, "; "), "–")
+}
+
 // judge compares hashstream's median with a target.
 func (b *bench) judge(r row, t target) (want, got, met string) {
 	own, ok := b.median(r.id, sysHashstream)
 	if t.against == "" {
-		want = fmt.Sprintf("≤ %g %s", t.limit, r.unit)
+		sign, reached := "≥", own >= t.limit
+		if r.lower {
+			sign, reached = "≤", own <= t.limit
+		}
+		want = fmt.Sprintf("%s %g %s", sign, t.limit, r.unit)
 		if !ok {
 			return want, "–", "–"
 		}
-		return want, number(own, true), verdict(own <= t.limit)
+		return want, number(own, true), verdict(reached)
 	}
 	want = fmt.Sprintf("≥ %g× %s", t.factor, t.against)
 	other, ok2 := b.median(r.id, t.against)

@@ -5,6 +5,7 @@ type row struct {
 	id, work, unit string
 	lower          bool // a smaller value is better
 	targets        []target
+	others         []string // systems of this row alone
 }
 
 // target is what Hashstream must reach: factor times another column, or limit in
@@ -17,6 +18,7 @@ type target struct {
 
 func times(factor float64, system string) target { return target{against: system, factor: factor} }
 func atMost(limit float64) target                { return target{limit: limit} }
+func atLeast(limit float64) target               { return target{limit: limit} } // of a row where more is better
 
 // rows are the lines of the report, in order.
 var rows = []row{
@@ -38,6 +40,20 @@ var rows = []row{
 	{id: "mem-serve-now", work: "the same, at the end", unit: "MiB", lower: true, targets: []target{atMost(150)}},
 	{id: "mem-add", work: "resident, adding the file, peak", unit: "MiB", lower: true},
 	{id: "mem-add-10g", work: "resident, adding 10 GiB, peak", unit: "MiB", lower: true, targets: []target{atMost(200)}},
+	{id: "place", work: "add a file in place", unit: "MiB/s", targets: []target{times(0.8, sysBound)}},
+	{id: "place-files", work: "add files of 4 KiB in place", unit: "files/s", targets: []target{atLeast(15_000)}, others: []string{sysPlain}},
+	{id: "scan", work: "scan the same files, unchanged", unit: "files/s", targets: []target{atLeast(100_000)}},
+	{id: "place-car", work: "whole-DAG CAR of a file in place, leaves of 1 MiB", unit: "MiB/s", targets: []target{times(0.7, sysPacked)}, others: []string{sysPacked}},
+	{id: "place-young", work: "the same, file changed less than a minute ago", unit: "MiB/s"},
+	{id: "s3-car", work: "whole-DAG CAR, packs in S3, leaves of 256 KiB", unit: "MiB/s", targets: []target{times(0.8, sysGet), times(0.8, sysCloud)}, others: []string{sysGet, sysCloud, sysRelay}},
+	{id: "s3-first", work: "the same, first serve after a start", unit: "MiB/s"},
+	{id: "s3-requests", work: "the same, requests to S3", unit: "requests", lower: true, targets: []target{times(1, sysBound)}},
+	{id: "s3-place", work: "whole-DAG CAR of a file in place in S3, leaves of 256 KiB", unit: "MiB/s", targets: []target{times(0.8, sysGet), times(0.8, sysCloud)}, others: []string{sysGet, sysCloud, sysRelay}},
+	{id: "s3-place-first", work: "the same, first serve after a start", unit: "MiB/s"},
+	{id: "s3-place-requests", work: "the same, requests to S3", unit: "requests", lower: true, targets: []target{times(1, sysBound)}},
+	{id: "pg-write", work: "index in pgkv, records written in batches", unit: "records/s", targets: []target{atLeast(20_000)}, others: []string{sysKV, sysCopyFrom}},
+	{id: "pg-p99", work: "index in pgkv, find on 16 connections, p99", unit: "ms", lower: true, targets: []target{atMost(5)}, others: []string{sysKV}},
+	{id: "pg-finds", work: "the same, finds", unit: "finds/s", others: []string{sysKV}},
 }
 
 // scenarios are what is run, in order.
@@ -52,5 +68,10 @@ var scenarios = []scenario{
 	{name: "slow readers", rows: []string{"mem-serve", "mem-serve-now"}, run: slowReaders},
 	{name: "add", rows: []string{"add", "mem-add"}, run: addFile},
 	{name: "index", rows: []string{"index-p99", "index-size"}, run: bigIndex},
+	{name: "file in place", rows: []string{"place"}, run: placeFile, real: true},
+	{name: "files in place", rows: []string{"place-files", "scan"}, run: placeFiles, real: true},
+	{name: "CAR of a file in place", rows: []string{"place-car", "place-young"}, run: placedCAR, real: true},
+	{name: "CAR from S3", rows: []string{"s3-car", "s3-first", "s3-requests", "s3-place", "s3-place-first", "s3-place-requests"}, run: bucketCAR, real: true},
+	{name: "PostgreSQL", rows: []string{"pg-write", "pg-p99", "pg-finds"}, run: postgres},
 	{name: "10 GiB", rows: []string{"mem-add-10g", "head-10g"}, run: tenGiB},
 }
