@@ -22,6 +22,12 @@ func newPart(size int64, r block.ByteRange) (part, error) {
 	return part{from, to, size}, err
 }
 
+// own returns the bytes of p that n itself holds, before those of its links.
+func (p part) own(n *unixfs.Node) []byte {
+	held := int64(len(n.Data))
+	return n.Data[min(p.from, held):min(p.to, held)]
+}
+
 // children returns the links of n that hold bytes of p, each with its own part.
 func (p part) children(n *unixfs.Node) (targets []target) {
 	at := int64(len(n.Data))
@@ -103,14 +109,20 @@ func rootFile(b block.Block) (*unixfs.Node, error) {
 // first, each as often as it occurs. The number of bytes is that of [FileSize], or
 // the last value is an error: sizes that contradict each other give [ErrMalformed].
 func FileBytes(ctx context.Context, src block.Source, root cid.Cid) iter.Seq2[[]byte, error] {
+	return FileRange(ctx, src, root, block.ByteRange{Open: true})
+}
+
+// FileRange is [FileBytes] of a range. It demands only the blocks that hold bytes of
+// it, and those above. A range that lies wholly outside of the file gives [block.ErrRange].
+func FileRange(ctx context.Context, src block.Source, root cid.Cid, r block.ByteRange) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		if err := fileBytes(ctx, src, root, yield); err != nil && err != errStop {
+		if err := fileBytes(ctx, src, root, r, yield); err != nil && err != errStop {
 			yield(nil, fmt.Errorf("dag: read file %s: %w", root, err))
 		}
 	}
 }
 
-func fileBytes(ctx context.Context, src block.Source, root cid.Cid, yield func([]byte, error) bool) error {
+func fileBytes(ctx context.Context, src block.Source, root cid.Cid, r block.ByteRange, yield func([]byte, error) bool) error {
 	b, err := block.Get(ctx, src, root)
 	if err != nil {
 		return err
@@ -120,10 +132,13 @@ func fileBytes(ctx context.Context, src block.Source, root cid.Cid, yield func([
 		return err
 	}
 	// Links of no bytes are not followed, so that every step yields something.
-	p := part{0, n.FileSize, n.FileSize}
+	p, err := newPart(n.FileSize, r)
+	if err != nil {
+		return err
+	}
 	var stack [][]target
 	for pending := 0; ; {
-		if len(n.Data) > 0 && !yield(n.Data, nil) {
+		if data := p.own(n); len(data) > 0 && !yield(data, nil) {
 			return errStop
 		}
 		children := p.children(n)

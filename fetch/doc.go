@@ -7,7 +7,8 @@
 // CAR stream of the whole selection and takes from it the blocks that a
 // traversal demands. What the stream lacks, because it was cut, corrupt, in
 // another order or without repeats, comes block by block from whichever gateway
-// has it. Both are a [block.Source].
+// has it. Both are a [block.Source]. [Client.Blob] fetches any part of a BLAKE3
+// blob of any size with its proof.
 //
 // # Errors
 //

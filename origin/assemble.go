@@ -15,6 +15,10 @@ import (
 
 // assemble builds the DAG of a source from the catalog.
 func (x *Indexer) assemble(ctx context.Context, src Source, name, wrap string) (ingest.Result, []string, error) {
+	if src.Blob {
+		e, err := (&catalogFS{ctx: ctx, kv: x.stores.KV, id: src.id()}).entry(name)
+		return ingest.Result{Root: e.cid, Size: e.size, DAGSize: uint64(e.size), Blocks: 1, Stored: true}, nil, err
+	}
 	dst, err := x.stores.Destination(src.Level)
 	if err != nil {
 		return ingest.Result{}, nil, err

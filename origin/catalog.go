@@ -41,7 +41,11 @@ func dirPrefix(id sourceID, dir string) []byte {
 
 func sameKey(src Source, same string) []byte {
 	h := sha256.New()
-	fmt.Fprintf(h, "%+v\x00%s", src.Profile, same)
+	if src.Blob {
+		fmt.Fprintf(h, "blob\x00%s", same)
+	} else {
+		fmt.Fprintf(h, "%+v\x00%s", src.Profile, same)
+	}
 	return append([]byte{keySame}, h.Sum(nil)[:16]...)
 }
 

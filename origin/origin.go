@@ -49,6 +49,9 @@ var ErrUnversioned = errors.New("its store does not tell when it changes, so it 
 // ErrIncomplete reports a scan after which some files of the source are not indexed.
 var ErrIncomplete = errors.New("some files could not be indexed")
 
+// ErrDirectory reports a source of several files where one blob was wanted.
+var ErrDirectory = errors.New("a directory has no form as one block; name its files one by one")
+
 // ErrEmptied reports a source all of whose files have gone: a disk that is not mounted
 // looks like that. Nothing of it was dropped.
 var ErrEmptied = errors.New("it had files, and none is there now")
@@ -80,6 +83,9 @@ type Source struct {
 	Profile unixfs.Profile `json:"profile"`
 	Hidden  bool           `json:"hidden"` // with names that begin with a dot
 	Level   index.Level    `json:"level"`  // of the records
+	// Blob makes the source, which is one file, one BLAKE3 block, in place of what the
+	// profile says. Its tree is stored beside the index.
+	Blob bool `json:"blob,omitempty"`
 }
 
 // id tells sources apart: the same place with other settings has other CIDs.

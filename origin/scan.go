@@ -49,7 +49,7 @@ func (x *Indexer) Scan(ctx context.Context, src Source, o *ScanOptions) (Scanned
 }
 
 func (x *Indexer) scan(ctx context.Context, src Source, o ScanOptions) (Scanned, error) {
-	if !src.Profile.RawLeaves {
+	if !src.Profile.RawLeaves && !src.Blob {
 		return Scanned{}, ingest.ErrWrapped
 	}
 	tree, closer, err := x.open(ctx, src.URL)
@@ -57,6 +57,9 @@ func (x *Indexer) scan(ctx context.Context, src Source, o ScanOptions) (Scanned,
 		return Scanned{}, err
 	}
 	defer closer.Close()
+	if src.Blob && (tree.Name == "." || o.Wrap != "") {
+		return Scanned{}, ErrDirectory
+	}
 	st, err := x.status(ctx, src)
 	if err != nil {
 		return Scanned{}, err

@@ -46,6 +46,9 @@ func (x *Indexer) Work(ctx context.Context, t pipeline.Task) error {
 	if w.dst, err = x.stores.Destination(w.src.Level); err != nil {
 		return fmt.Errorf("origin: %w", err)
 	}
+	if w.src.Blob { // found by its own record alone, whatever the level
+		w.dst.Blocks = index.NewBlocks(x.stores.KV)
+	}
 	if err := w.run(ctx, todo.Files); err != nil {
 		return fmt.Errorf("origin: %s: %w", todo.Source.URL, err)
 	}
@@ -152,7 +155,11 @@ func (w *worker) hash(ctx context.Context, files []string) error {
 			w.x.o.Read(name, n)
 		}
 	}
-	placed, err := ingest.Place(ctx, w.tree.FS, files, w.tree.location, w.dst, o)
+	place := ingest.Place
+	if w.src.Blob {
+		place = w.placeBlobs
+	}
+	placed, err := place(ctx, w.tree.FS, files, w.tree.location, w.dst, o)
 	switch {
 	case err == nil:
 		pipeline.Count(ctx, "files", int64(len(placed)))

@@ -29,7 +29,7 @@ func (f *adding) flags(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&f.profile, "profile", "", "UnixFS profile: unixfs-v1-2025 or unixfs-v0-2015 (default: add.profile of the configuration)")
 	fs.StringVar(&f.hash, "hash", "sha2-256", "hash function: sha2-256, sha2-512 or blake3")
-	fs.StringVar(&f.chunk, "chunk-size", "", "bytes of a leaf, such as 256KiB (default: the profile's)")
+	fs.StringVar(&f.chunk, "chunk-size", "", "bytes of a leaf, such as 256KiB (default: the profile's; with --hash blake3 a file is one block)")
 	fs.StringVar(&f.packSize, "pack-size", "", "bytes at which a pack is ended (default: add.pack_size of the configuration)")
 	fs.StringVar(&f.index, "index-writer", "", "records to write: all, single-level, multiple-level or none (default: add.index of the configuration)")
 	fs.BoolVar(&f.hidden, "hidden", false, "include files whose name begins with a dot")
@@ -55,6 +55,10 @@ are kept as links, also where PATH itself is one, unless it ends in a slash or
 --dereference-args is given. PATH - is standard input. A PATH that does not exist
 gives exit code 3, and nothing is stored.
 
+With --hash blake3 each file becomes one block, whatever its size: BLAKE3 is a tree, which
+is kept beside the index and proves any part of the file ('hashstream get --range').
+An explicit --chunk-size makes a DAG of chunks with that hash instead, of directories too.
+
 With --in-place nothing is copied: the content of files stays where it is, on disk, in
 a bucket or on a web server, and the index points into it. It must lie below a root that
 the configuration names ([sources] roots). A file that changes is no longer served;
@@ -62,6 +66,7 @@ the configuration names ([sources] roots). A file that changes is no longer serv
 		Example: `  hashstream add photos/
   hashstream add --quiet report.pdf
   tar c src | hashstream add -
+  hashstream add --hash blake3 disk.img
   hashstream add --in-place /srv/data s3://bucket/prefix
   hashstream add --dry-run --profile unixfs-v0-2015 photos/     the CID that old Kubo gives`,
 		Args:        cobra.MinimumNArgs(1),
@@ -89,6 +94,8 @@ func (a *app) add(ctx context.Context, f *adding, args []string, adjust func(*in
 	}
 	if adjust != nil {
 		adjust(&o)
+	} else if f.whole() {
+		return a.addWhole(ctx, f, c, args)
 	}
 	level, err := index.ParseLevel(c.Add.Index)
 	if err != nil {

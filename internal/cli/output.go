@@ -146,6 +146,10 @@ func (a *app) write(ctx context.Context, c content, sel block.Selection, out out
 		return err
 	}
 	p.Stop()
+	return a.tellWritten(w, out)
+}
+
+func (a *app) tellWritten(w written, out output) error {
 	switch {
 	case out.json:
 		return a.printJSON(w)
@@ -159,6 +163,11 @@ func (a *app) fill(ctx context.Context, c content, sel block.Selection, out outp
 	sel.Dups = out.format == "file" // as a traversal that writes files demands blocks
 	if l, ok := c.(local); ok && out.format == "car" {
 		return a.writePlanned(ctx, l.Streamer, sel, out, p, w)
+	}
+	if isWhole(sel) && out.format != "car" {
+		if done, err := a.fillWhole(ctx, c, sel, out, p, w); done {
+			return err
+		}
 	}
 	if out.format == "raw" {
 		sel.Scope = block.ScopeBlock

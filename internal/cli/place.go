@@ -57,10 +57,13 @@ func (a *app) addInPlace(ctx context.Context, f *adding, args []string) error {
 		return err
 	}
 	o, err := f.options(c)
+	if err == nil && f.whole() {
+		err = f.checkWhole()
+	}
 	if err != nil {
 		return err
 	}
-	if !o.Profile.RawLeaves {
+	if !f.whole() && !o.Profile.RawLeaves {
 		return hint(usagef("profile %s puts file content into larger blocks, which stand nowhere in a file", c.Add.Profile), "--in-place takes --profile unixfs-v1-2025")
 	}
 	level, err := index.ParseLevel(c.Add.Index)
@@ -76,7 +79,7 @@ func (a *app) addInPlace(ctx context.Context, f *adding, args []string) error {
 			if err != nil {
 				return usage(err)
 			}
-			src := origin.Source{URL: name, Profile: o.Profile, Hidden: o.Hidden, Level: level}
+			src := origin.Source{URL: name, Profile: o.Profile, Hidden: o.Hidden, Level: level, Blob: f.whole()}
 			wrap := ""
 			if f.wrap {
 				wrap = path.Base(name)
@@ -96,6 +99,8 @@ func (a *app) addInPlace(ctx context.Context, f *adding, args []string) error {
 // sourceHint tells what to do about a source that is refused.
 func sourceHint(err error, name string) error {
 	switch {
+	case errors.Is(err, origin.ErrDirectory):
+		return hint(usage(err), "%s", chunked)
 	case errors.Is(err, origin.ErrEmptied):
 		return hint(err, "mount what is missing; if it is empty for good: hashstream scan --allow-empty %s", name)
 	case !errors.Is(err, backends.ErrNoRoot):

@@ -14,6 +14,7 @@ import (
 	"github.com/hashstream/hashstream/internal/backends"
 	"github.com/hashstream/hashstream/internal/config"
 	"github.com/hashstream/hashstream/kv"
+	"github.com/hashstream/hashstream/outboard"
 	"github.com/hashstream/hashstream/streamer"
 )
 
@@ -45,7 +46,7 @@ func open(ctx context.Context, c config.Config, o opening) (_ *Stores, err error
 		return nil, err
 	}
 	s.closers = append(s.closers, s.Sources)
-	so := &streamer.Options{Verify: streamer.Verify(c.Verify.Mode), CacheBytes: int64(c.Cache.Blocks), Quarantine: s.quarantine, Files: s.Sources}
+	so := &streamer.Options{Verify: streamer.Verify(c.Verify.Mode), CacheBytes: int64(c.Cache.Blocks), Quarantine: s.quarantine, Files: s.Sources, Trees: outboard.New(s.KV, nil)}
 	if o.metrics != nil {
 		so.Trace = traced(o)
 	}
