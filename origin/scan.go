@@ -106,8 +106,11 @@ func (x *Indexer) list(ctx context.Context, l *lister) error {
 	next, stop := iter.Pull2(iter.Seq2[[]byte, error](tasks))
 	defer stop()
 	first, err, more := next()
-	if !more || err != nil {
-		return err // nothing is to be hashed
+	if err != nil {
+		return err
+	}
+	if !more { // nothing is to be hashed
+		return x.settle(ctx, l.src.Job())
 	}
 	err = x.pipeline.Submit(ctx, pipeline.Job{ID: l.src.Job(), About: l.src.URL}, func(yield func([]byte, error) bool) {
 		for body, err := first, error(nil); more; body, err, more = next() {
@@ -120,6 +123,9 @@ func (x *Indexer) list(ctx context.Context, l *lister) error {
 		return err
 	}
 	status, err := x.pipeline.Wait(ctx, l.src.Job())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // another scan found everything done
+	}
 	if err != nil {
 		return err
 	}
@@ -128,6 +134,23 @@ func (x *Indexer) list(ctx context.Context, l *lister) error {
 	}
 	return x.pipeline.Forget(ctx, l.src.Job())
 }
+
+// settle forgets a job that was left, by a scan that failed or died, where everything is
+// done now. One that somebody may still wait for stays.
+func (x *Indexer) settle(ctx context.Context, job string) error {
+	st, err := x.pipeline.Status(ctx, job)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil || st.State != pipeline.StateDone && time.Since(st.Updated) < abandoned {
+		return err
+	}
+	return x.pipeline.Forget(ctx, job)
+}
+
+// abandoned is for how long a job makes no progress until it is taken for one that
+// nobody lists any more.
+const abandoned = 10 * time.Minute
 
 // incomplete tells the first causes of tasks that failed.
 func (x *Indexer) incomplete(ctx context.Context, src Source) error {

@@ -160,26 +160,38 @@ func (a *app) retry(ctx context.Context, c config.Config, x *node.Indexer, id st
 	defer stop()
 	failures := make(chan error, 1)
 	go func() {
-		for s, err := range x.Pipeline.Jobs(ctx) {
-			if err == nil {
-				_, err = x.Pipeline.Wait(ctx, s.Job.ID)
-			}
-			if err != nil {
-				failures <- err
-				break
-			}
-		}
-		close(failures)
+		failures <- waitAll(ctx, x.Pipeline, id)
 		stop()
 	}()
 	err = x.Pipeline.Work(ctx, x.Work)
 	if failure := <-failures; failure != nil {
-		return failed(failure)
+		return failure
 	}
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return failed(err)
+}
+
+// waitAll waits for a job, or for all, and fails if tasks of them do.
+func waitAll(ctx context.Context, p *pipeline.Pipeline, id string) error {
+	var dead int64
+	for s, err := range p.Jobs(ctx) {
+		if err == nil && id != "" && s.Job.ID != id {
+			continue
+		}
+		if err == nil {
+			s, err = p.Wait(ctx, s.Job.ID)
+		}
+		if err != nil {
+			return failed(err)
+		}
+		dead += s.Dead
+	}
+	if dead > 0 {
+		return hint(failed(fmt.Errorf("%s failed for good", count(dead, "task"))), "'hashstream pipeline status' tells why")
+	}
+	return nil
 }
 
 // withIndexer calls f with what indexes sources.

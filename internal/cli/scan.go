@@ -81,6 +81,13 @@ func (a *app) scan(ctx context.Context, f *scanning, args []string) error {
 			}
 			return nil
 		}
+		var w *watch.Watcher
+		if f.watch { // before the scan, so that nothing falls between the two
+			if w, err = a.watcher(f, sources); err != nil {
+				return failed(err)
+			}
+			defer w.Close()
+		}
 		var failures error
 		for _, st := range sources {
 			if err := a.scanOne(ctx, x, f, st); err != nil {
@@ -93,7 +100,7 @@ func (a *app) scan(ctx context.Context, f *scanning, args []string) error {
 		if failures != nil {
 			a.notef("%v", failures)
 		}
-		return a.watch(ctx, x, f, sources)
+		return a.watch(ctx, x, f, sources, w)
 	})
 }
 
@@ -143,18 +150,22 @@ func scanError(err error) error {
 	return err
 }
 
-// watch scans what changes until ctx ends.
-func (a *app) watch(ctx context.Context, x *node.Indexer, f *scanning, sources []origin.Status) error {
+// watcher watches sources.
+func (a *app) watcher(f *scanning, sources []origin.Status) (*watch.Watcher, error) {
 	w, err := watch.New(&watch.Options{Interval: f.interval})
 	if err != nil {
-		return failed(err)
+		return nil, err
 	}
-	defer w.Close()
 	for _, st := range sources {
 		if err := w.Add(st.URL); err != nil {
 			a.notef("%s is scanned every %s: %v", st.URL, f.interval, err)
 		}
 	}
+	return w, nil
+}
+
+// watch scans what changes until ctx ends.
+func (a *app) watch(ctx context.Context, x *node.Indexer, f *scanning, sources []origin.Status, w *watch.Watcher) error {
 	a.notef("watching %s", count(int64(len(sources)), "source"))
 	for url := range w.Changes(ctx) {
 		for _, st := range sources {

@@ -59,6 +59,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": code, "keep": keep, "node": awaitNode, "http": httpGet, "goCar": goCar, "flip": flip,
+			"weak": weak, "await": await,
 		},
 	})
 }
@@ -67,7 +68,10 @@ func TestScripts(t *testing.T) {
 func code(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	err = ts.Exec("hashstream", args[1:]...)
+	wantExit(ts, want, ts.Exec("hashstream", args[1:]...))
+}
+
+func wantExit(ts *testscript.TestScript, want int, err error) {
 	got := 0
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
@@ -78,6 +82,32 @@ func code(ts *testscript.TestScript, _ bool, args []string) {
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
 	}
+}
+
+// weak N ARG... is code for a process that cannot read what the modes of files forbid: root's
+// can, unless it is told not to.
+func weak(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	command := append([]string{"hashstream"}, args[1:]...)
+	if os.Geteuid() == 0 {
+		command = append([]string{"setpriv", "--bounding-set=-dac_override,-dac_read_search"}, command...)
+	}
+	wantExit(ts, want, ts.Exec(command[0], command[1:]...))
+}
+
+// await STATUS URL waits until a response has a status.
+func await(ts *testscript.TestScript, _ bool, args []string) {
+	status := ""
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		res, err := http.Get(args[1])
+		ts.Check(err)
+		res.Body.Close()
+		if status = strconv.Itoa(res.StatusCode); status == args[0] {
+			return
+		}
+	}
+	ts.Fatalf("status %s, want %s", status, args[0])
 }
 
 // keep VAR puts the first word that was printed into a variable.

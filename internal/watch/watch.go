@@ -117,6 +117,7 @@ func (w *Watcher) Changes(ctx context.Context) iter.Seq[string] {
 					}
 				}
 			case <-look.C:
+				w.renew()
 				for _, name := range w.others {
 					if !yield(name) {
 						return
@@ -127,11 +128,18 @@ func (w *Watcher) Changes(ctx context.Context) iter.Seq[string] {
 	}
 }
 
+// renew watches anew what was removed and came again.
+func (w *Watcher) renew() {
+	for _, name := range w.watched {
+		if fi, err := os.Stat(name); err == nil && fi.IsDir() {
+			_ = w.tree(name) // what it misses is found by interval
+		}
+	}
+}
+
 // event notes what an event concerns, and watches directories that appeared.
 func (w *Watcher) event(e fsnotify.Event, c *changes) {
-	if e.Op == fsnotify.Chmod {
-		return // content is as it was
-	}
+	// Every operation counts, also one on the times alone: they are in a file's identity.
 	if e.Has(fsnotify.Create) {
 		if fi, err := os.Lstat(e.Name); err == nil && fi.IsDir() {
 			_ = w.tree(e.Name) // what it misses is found by interval
