@@ -252,3 +252,44 @@ func depthFirst(t *testing.T, dag ipld.NodeGetter, c cid.Cid) []string {
 	}
 	return list
 }
+
+// The wire must pass everything on and count both directions.
+func TestWire(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write(make([]byte, 100_000)) }))
+	defer s.Close()
+	w, err := newWire(s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newClient()
+	n, err := request(t.Context(), c, http.MethodGet, "http://"+w.Addr().String(), io.Discard)
+	c.CloseIdleConnections()
+	w.close()
+	if err != nil || n != 100_000 {
+		t.Fatalf("%d bytes, %v", n, err)
+	}
+	if got := w.bytes.Load(); got < 100_100 || got > 101_000 {
+		t.Errorf("%d bytes were counted, want 100,000 with two headers", got)
+	}
+}
+
+func TestCounter(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Host) }))
+	defer s.Close()
+	p := newCounter(s.Listener.Addr().String())
+	defer p.Close()
+	c := newClient()
+	defer c.CloseIdleConnections()
+	for range 3 {
+		var host strings.Builder
+		if _, err := request(t.Context(), c, http.MethodGet, p.URL, &host); err != nil {
+			t.Fatal(err)
+		}
+		if want := p.Listener.Addr().String(); host.String() != want {
+			t.Errorf("the server sees host %s, the client signed %s", &host, want)
+		}
+	}
+	if got := p.requests.Load(); got != 3 {
+		t.Errorf("%d requests were counted, want 3", got)
+	}
+}

@@ -58,6 +58,11 @@ func (b *bench) runHashstreamPlace(ctx context.Context, home, file string, leaf 
 	return runWith(ctx, env, b.binary, "--home", home, "add", "--in-place", "--quiet", "--chunk-size", strconv.FormatInt(leaf, 10), file)
 }
 
+// runHashstreamBlob indexes a file where it is, as one BLAKE3 block.
+func (b *bench) runHashstreamBlob(ctx context.Context, home, file string) (finished, error) {
+	return runWith(ctx, []string{rootsAre(filepath.Dir(file))}, b.binary, "--home", home, "add", "--in-place", "--quiet", "--hash", "blake3", file)
+}
+
 // runHashstreamScan looks for changes of what is indexed where it is.
 func (b *bench) runHashstreamScan(ctx context.Context, home, file string, env ...string) (finished, error) {
 	return runWith(ctx, env, b.binary, "--home", home, "scan", "--json", file)

@@ -12,7 +12,9 @@ import (
 
 // hashRate returns the MiB/s of sha2-256 over blocks of 1 MiB in memory, on n
 // goroutines together.
-func hashRate(n int, long time.Duration) float64 {
+func hashRate(n int, long time.Duration) float64 { return hashRateOf(n, long, sha256.Sum256) }
+
+func hashRateOf(n int, long time.Duration, hash func([]byte) [32]byte) float64 {
 	var wg sync.WaitGroup
 	counts := make([]int, n)
 	start := time.Now()
@@ -20,7 +22,7 @@ func hashRate(n int, long time.Duration) float64 {
 		wg.Go(func() {
 			block := make([]byte, mib)
 			for time.Since(start) < long {
-				sum := sha256.Sum256(block)
+				sum := hash(block)
 				copy(block, sum[:])
 				counts[i]++
 			}
