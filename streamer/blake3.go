@@ -234,6 +234,7 @@ func (s *Streamer) checked(ctx context.Context, rec index.Record, in *checking, 
 
 // copyFault reports a copy that is bad, and says that another may be better.
 func (s *Streamer) copyFault(ctx context.Context, rec index.Record, obj blob.Object, err error) error {
+	s.places.Invalidate(rec.Digest) // it may be there no more
 	return copyError{s.distrust(ctx, rec.Digest, rec.Location, obj, truncated(err))}
 }
 
