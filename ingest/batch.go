@@ -49,6 +49,7 @@ type op struct {
 	data   []byte         // opLeaf: file content, in the batch's buffer
 	block  block.Block    // opBlock, and opLeaf once it is hashed
 	known  *Known         // opLeaf: where it is stored already
+	from   *shared        // opLeaf: has the content in place of data, which is no more than room
 	stored StoredBlock    // opKnown
 	file   unixfs.Subtree // opClose of a file's parent
 	dir    *unixfs.DirNode
@@ -112,6 +113,7 @@ func (a *adder) run(outer context.Context, fill func(context.Context, *walker) e
 
 // hash makes the leaves of b.
 func (a *adder) hash(ctx context.Context, b *batch) error {
+	defer b.release()
 	for i := range b.ops {
 		op := &b.ops[i]
 		if op.kind != opLeaf {
@@ -121,7 +123,12 @@ func (a *adder) hash(ctx context.Context, b *batch) error {
 			return context.Cause(ctx)
 		}
 		var err error
-		if op.block, err = a.o.Profile.Leaf(op.data); err != nil {
+		if op.from != nil {
+			op.block, err = op.from.leaf(a.o.Profile, op.data, op.known.Offset)
+		} else {
+			op.block, err = a.o.Profile.Leaf(op.data)
+		}
+		if err != nil {
 			return err
 		}
 		if !a.locating() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 
 	"github.com/hashstream/hashstream/digest"
@@ -78,12 +79,19 @@ func (w *walker) place(ctx context.Context, name string, location func(string, f
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	shape := w.o.Profile.FileRoot(fi.Size())
-	w.stay, w.at = &loc, 0
+	w.stay, w.at, w.from = &loc, 0, share(name, f, fi.Size())
 	entity := &Entry{Path: name, Type: unixfs.File, Size: fi.Size(), DAGSize: w.o.Profile.Tsize(shape), Location: loc}
-	if err := w.subtree(ctx, name, f, shape, entity); err != nil {
+	var rest io.Reader = f
+	err = w.subtree(ctx, name, f, shape, entity)
+	if s := w.from; s != nil {
+		w.submit()
+		s.left.Wait() // f must stay open, and is to be looked at after its last byte was read
+		rest = io.NewSectionReader(s.r, fi.Size(), 1)
+	}
+	if err != nil {
 		return err
 	}
-	if err := ended(name, f); err != nil {
+	if err := ended(name, rest); err != nil {
 		return err
 	}
 	if fi, err = f.Stat(); err != nil {

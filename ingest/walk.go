@@ -20,6 +20,7 @@ type walker struct {
 	cur  *batch
 	stay *index.Location // of the file that is read, if it stays where it is
 	at   int64           // bytes of it that were read
+	from *shared         // of it, if others read it
 }
 
 // room returns a batch that takes one more step with n bytes of content.
@@ -186,6 +187,11 @@ func (w *walker) leaf(ctx context.Context, name string, r io.Reader, n int, enti
 	}
 	used := len(b.buf)
 	data := b.buf[used : used+n]
+	if w.from != nil {
+		w.from.left.Add(1)
+		w.take(b, name, op{kind: opLeaf, data: data, from: w.from, entity: entity})
+		return nil
+	}
 	switch _, err := io.ReadFull(r, data); err {
 	case nil:
 	case io.EOF, io.ErrUnexpectedEOF:
@@ -193,13 +199,17 @@ func (w *walker) leaf(ctx context.Context, name string, r io.Reader, n int, enti
 	default:
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	b.buf = b.buf[:used+n]
-	o := op{kind: opLeaf, data: data, entity: entity}
+	w.take(b, name, op{kind: opLeaf, data: data, entity: entity})
+	return nil
+}
+
+// take adds a leaf to a batch, which has room for it.
+func (w *walker) take(b *batch, name string, o op) {
+	b.buf = b.buf[:len(b.buf)+len(o.data)]
 	if w.stay != nil {
 		o.known = &Known{Location: *w.stay, Offset: w.at}
-		w.at += int64(n)
+		w.at += int64(len(o.data))
 	}
 	b.ops = append(b.ops, o)
 	b.path = name
-	return nil
 }
