@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -70,12 +71,13 @@ func TestScenarios(t *testing.T) {
 		samples: map[key][]sample{}, datasets: map[int64]*dataset{}, started: time.Now(),
 		scale: scale{big: 16 * mib, small: 2 * mib, add: 8 * mib, huge: 8 * mib, records: 2000, files: 1200, pgRecords: 2000, load: 100 * time.Millisecond, slow: 200 * time.Millisecond},
 	}
+	realBinary := sync.OnceValue(func() string { return realHashstream(t) })
 	for _, s := range scenarios {
 		t.Run(s.name, func(t *testing.T) {
 			b := b
 			if s.real {
 				real := *b
-				real.binary, real.datasets = realHashstream(t), map[int64]*dataset{}
+				real.binary, real.datasets = realBinary(), map[int64]*dataset{}
 				real.work = t.TempDir()
 				b = &real
 			}
