@@ -441,7 +441,7 @@ func TestBound(t *testing.T) {
 		t.Errorf("%d bytes on disk, the cache says %d, at most %d are allowed", size, c.Size(), limit)
 	}
 	c.Close()
-	c = open(t, dir, cacheblob.Options{Size: 5 * pageSize})
+	open(t, dir, cacheblob.Options{Size: 5 * pageSize})
 	if _, size := files(t, dir); size > 5*pageSize {
 		t.Errorf("%d bytes after a start with less room", size)
 	}

@@ -39,8 +39,11 @@ func (i id) path() string {
 }
 
 func parsePath(p string) (i id, ok bool) {
-	n, err := hex.Decode(i[:], []byte(strings.Replace(p, "/", "", 1)))
-	return i, len(p) == 65 && err == nil && n == len(i) && i.path() == p
+	if len(p) != 2*len(i)+1 {
+		return i, false
+	}
+	_, err := hex.Decode(i[:], []byte(p[:2]+p[3:]))
+	return i, err == nil && i.path() == p
 }
 
 // entry is a page on disk.
