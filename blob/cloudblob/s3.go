@@ -194,6 +194,9 @@ func (b *bucketS3) list(ctx context.Context, prefix, delimiter, token string) (p
 	if err != nil {
 		return page{}, err
 	}
+	if out.Name == nil && out.IsTruncated == nil { // the kit takes any answer for an empty listing
+		return page{}, errors.New("the answer is no listing")
+	}
 	p := page{next: aws.ToString(out.NextContinuationToken)}
 	if !aws.ToBool(out.IsTruncated) {
 		p.next = ""

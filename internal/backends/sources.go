@@ -18,6 +18,7 @@ import (
 	"github.com/hashstream/hashstream/blob/blobfs"
 	"github.com/hashstream/hashstream/blob/cloudblob"
 	"github.com/hashstream/hashstream/blob/httpblob"
+	"github.com/hashstream/hashstream/blob/retryblob"
 	"github.com/hashstream/hashstream/blob/treeblob"
 	"github.com/hashstream/hashstream/internal/config"
 	"github.com/hashstream/hashstream/origin"
@@ -172,9 +173,11 @@ func (r *root) dial(ctx context.Context, o Options) error {
 		if err != nil {
 			return err
 		}
-		r.store = g
+		r.store = retryblob.New(unlisted{g}, nil).(blobfs.Store)
 	default:
-		s, err := cloudblob.Open(ctx, r.raw, cloudOptions(o))
+		options := cloudOptions(o)
+		options.Trace = noting(o.Cloud)
+		s, err := cloudblob.Open(ctx, r.raw, options)
 		if err != nil {
 			return err
 		}
@@ -183,13 +186,54 @@ func (r *root) dial(ctx context.Context, o Options) error {
 	return nil
 }
 
+// unlisted is a web server: files that can be read, if one knows their names.
+type unlisted struct{ *httpblob.Getter }
+
+func (unlisted) Put(context.Context, string, io.Reader) error { return errors.ErrUnsupported }
+func (unlisted) Delete(context.Context, string) error         { return errors.ErrUnsupported }
+
+func (unlisted) List(context.Context, string) iter.Seq2[blob.Info, error] {
+	return func(yield func(blob.Info, error) bool) { yield(blob.Info{}, errors.ErrUnsupported) }
+}
+
+// skippedKey finds, in the context of a listing, where the first name that was left out
+// is noted.
+type skippedKey struct{}
+
+// noting is a trace that notes what listings leave out.
+func noting(trace *cloudblob.Trace) *cloudblob.Trace {
+	t := cloudblob.Trace{}
+	if trace != nil {
+		t = *trace
+	}
+	told := t.Skipped
+	t.Skipped = func(ctx context.Context, name string) {
+		if first, ok := ctx.Value(skippedKey{}).(*string); ok && *first == "" {
+			*first = name
+		}
+		if told != nil {
+			told(ctx, name)
+		}
+	}
+	return &t
+}
+
+// bucketList lists a directory of a bucket. An object that has no place in a tree is an
+// error: to leave it out would be to lose it.
 func bucketList(s *cloudblob.Store) func(context.Context, string) iter.Seq2[blobfs.Entry, error] {
 	return func(ctx context.Context, prefix string) iter.Seq2[blobfs.Entry, error] {
 		return func(yield func(blobfs.Entry, error) bool) {
-			for e, err := range s.Dir(ctx, prefix) {
+			skipped := ""
+			for e, err := range s.Dir(context.WithValue(ctx, skippedKey{}, &skipped), prefix) {
+				if skipped != "" {
+					break
+				}
 				if !yield(blobfs.Entry{Name: e.Name, Dir: e.Dir, Info: e.Info}, err) || err != nil {
 					return
 				}
+			}
+			if skipped != "" {
+				yield(blobfs.Entry{}, fmt.Errorf("backends: object %.300q has no place in a tree: %w", skipped, fs.ErrInvalid))
 			}
 		}
 	}
