@@ -234,4 +234,3 @@ func TestBlobForms(t *testing.T) {
 	must(t, outboard.Delete(t.Context(), h.keys, small))
 	checkProof(t, s, small, data, &block.ByteRange{From: 50_000, To: 60_000})
 }
-
