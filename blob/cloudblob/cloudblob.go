@@ -17,6 +17,9 @@
 // A URL carries no credentials. They are what the kit of the provider finds: its
 // variables, profiles and metadata service; or Go values in [Options].
 //
+// S3 is tested against versitygw, gs against fake-gcs-server; azblob was tested against
+// Azurite, which the project's scripts do not start. None was tested against the provider.
+//
 // # Requests
 //
 // A Get is one request, because the answer to a range describes the whole object. Two

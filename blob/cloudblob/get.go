@@ -91,6 +91,10 @@ func (o *object) open(identity string, n int64) error {
 		}
 		return s.fail("get", o.key, c, err)
 	}
+	if status == http.StatusPartialContent && header.Get("Content-Length") == "0" { // as Azurite says that
+		r.Close()
+		return o.empty(identity, http.StatusRequestedRangeNotSatisfiable)
+	}
 	if err := o.accept(status, header, n); err != nil {
 		r.Close()
 		return fmt.Errorf("cloudblob: get %s%s at %d: %w", s.name, name, o.off, err)
