@@ -488,6 +488,8 @@ func TestChanged(t *testing.T) {
 		t.Errorf("GetIf: %d bytes, %v", len(b), err)
 	}
 	o.Close()
+	put(t, in, "k", old) // whole pages of what was are on disk now
+	check(t, s, "k", old, 0, 3*pageSize)
 	if err := in.Delete(t.Context(), "k"); err != nil {
 		t.Fatal(err)
 	}
