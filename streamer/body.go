@@ -13,12 +13,13 @@ import (
 	"github.com/hashstream/hashstream/dag"
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/streamer/sections"
+	"github.com/hashstream/hashstream/streamer/trees"
 )
 
 // variant names the one order in which bodies are written: depth-first, blocks
 // framed as they are linked. Two bodies of one selection are equal byte for byte,
 // planned or not.
-const variant = "dfs1"
+const variant = trees.Variant
 
 // Open implements [block.Opener].
 func (s *Streamer) Open(ctx context.Context, sel block.Selection) (block.Body, error) {

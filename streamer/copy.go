@@ -10,6 +10,7 @@ import (
 	"github.com/hashstream/hashstream/car"
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
+	"github.com/hashstream/hashstream/streamer/copies"
 )
 
 // sendCopied sends a run through memory, a batch at a time. A block that is bad in
@@ -27,11 +28,11 @@ func (s *Streamer) sendCopied(ctx context.Context, w io.Writer, p piece) (int64,
 
 // sendBatch reads the next entries from p, and notes if no more can be read.
 func (s *Streamer) sendBatch(ctx context.Context, w io.Writer, p *piece, entries []index.Entry) error {
-	buf := s.buffers.get(written(entries, p.run.Bare))
-	defer s.buffers.Put(buf)
+	buf := s.copies.Buffers.Get(written(entries, p.run.Bare))
+	defer s.copies.Buffers.Put(buf)
 	have := p.fill(*buf, entries)
 	if p.trusted && p.err == nil {
-		if p.err = recheck(p.obj); p.err == nil {
+		if p.err = copies.Recheck(p.obj); p.err == nil {
 			_, err := w.Write(*buf)
 			return err
 		}
@@ -44,7 +45,7 @@ func (s *Streamer) sendBatch(ctx context.Context, w io.Writer, p *piece, entries
 		rest = rest[len(section):]
 		wrong := p.err
 		if len(*buf)-len(rest) <= have {
-			wrong = s.checkEntry(ctx, p.run.Location, p.obj, e, section)
+			wrong = s.copies.CheckEntry(ctx, p.run.Location, p.obj, e, section)
 		}
 		if wrong == nil {
 			continue
@@ -55,7 +56,7 @@ func (s *Streamer) sendBatch(ctx context.Context, w io.Writer, p *piece, entries
 		}
 	}
 	if at := entries[0].Start(); !repaired {
-		s.verified.Add(key(p.run.Location), p.obj.Info().Version, at, entries[len(entries)-1].End()-at)
+		s.copies.Remember(p.run.Location, p.obj.Info().Version, at, entries[len(entries)-1].End()-at)
 	}
 	_, err := w.Write(*buf)
 	return err
@@ -109,7 +110,7 @@ func (s *Streamer) repair(ctx context.Context, e index.Entry, section []byte, wr
 	if err != nil {
 		return err
 	}
-	if !errors.Is(wrong, errFrame) {
+	if !errors.Is(wrong, copies.ErrFrame) {
 		b, err := s.entryCopy(ctx, e, wrong)
 		if err != nil {
 			return err
@@ -132,7 +133,7 @@ func (s *Streamer) entryCopy(ctx context.Context, e index.Entry, failed error) (
 	if err != nil {
 		return block.Block{}, err
 	}
-	data, err := s.otherCopy(ctx, d, failed)
+	data, err := s.copies.Other(ctx, d, failed)
 	if err == nil && int64(len(data)) != e.Size {
 		err = fmt.Errorf("streamer: plan says %d bytes of %s: %w", e.Size, c, index.ErrCorrupt)
 	}

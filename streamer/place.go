@@ -6,51 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/hashstream/hashstream/blob"
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
-	"github.com/hashstream/hashstream/pack"
 	"github.com/hashstream/hashstream/streamer/sections"
 )
-
-// key is the name under which ranges of a location are remembered as verified.
-func key(loc index.Location) string {
-	if loc.Path != "" {
-		return loc.Path
-	}
-	return pack.Key(loc.Pack)
-}
-
-// get opens n bytes of a location from off.
-func (s *Streamer) get(ctx context.Context, loc index.Location, off, n int64) (blob.Object, error) {
-	name, stored := loc.StoreKey()
-	switch {
-	case loc.Path == "":
-		return s.packs.Get(ctx, pack.Key(loc.Pack), off, n)
-	case stored:
-		return s.packs.Get(ctx, name, off, n)
-	case s.o.Files == nil:
-		return nil, fmt.Errorf("streamer: %s: raw files are not served: %w", loc, fs.ErrNotExist)
-	}
-	return s.o.Files.GetIf(ctx, loc.Path, loc.Version, off, n)
-}
-
-// stat returns an error unless there is something at loc.
-func (s *Streamer) stat(ctx context.Context, loc index.Location) error {
-	name, stored := loc.StoreKey()
-	if loc.Path == "" {
-		name, stored = pack.Key(loc.Pack), true
-	}
-	if stored {
-		_, err := s.packs.Stat(ctx, name)
-		return err
-	}
-	obj, err := s.get(ctx, loc, 0, 0)
-	if err != nil {
-		return err
-	}
-	return obj.Close()
-}
 
 // elsewhere reports whether there are other copies of what a selection has at loc, which
 // is gone. It looks at the first few thousand blocks.
@@ -64,7 +23,7 @@ func (s *Streamer) elsewhere(ctx context.Context, ps sections.Selection, loc ind
 			continue
 		}
 		for _, e := range st.Entries {
-			if !s.copied(ctx, e) {
+			if !s.copies.Copied(ctx, e) {
 				return false
 			}
 		}
@@ -74,35 +33,6 @@ func (s *Streamer) elsewhere(ctx context.Context, ps sections.Selection, loc ind
 }
 
 const maxLooked = 4 * index.SegmentEntries
-
-// copied reports whether the block of an entry is in an object that is there.
-func (s *Streamer) copied(ctx context.Context, e index.Entry) bool {
-	c, err := e.CID()
-	if err != nil {
-		return false
-	}
-	d, err := digest.FromCID(c)
-	if err != nil {
-		return false
-	}
-	for rec, err := range s.index.Places(ctx, d, digest.Digest{}) {
-		if err != nil {
-			return false
-		}
-		if s.stat(ctx, rec.Location) == nil {
-			return true
-		}
-	}
-	return false
-}
-
-// recheck returns an error if obj was changed by others while it was read.
-func recheck(obj blob.Object) error {
-	if r, ok := obj.(blob.Rechecker); ok {
-		return r.Recheck()
-	}
-	return nil
-}
 
 const (
 	presentLocations = 4
@@ -120,7 +50,7 @@ func (s *Streamer) present(ctx context.Context, ps sections.Selection) error {
 	known, seen := map[index.Location]bool{}, 0
 	for st, err := range ps.Stretches(ctx) {
 		if err == nil && !known[st.Location] {
-			err = s.stat(ctx, st.Location)
+			err = s.copies.Stat(ctx, st.Location)
 			known[st.Location] = true
 		}
 		if errors.Is(err, fs.ErrNotExist) && len(st.Entries) > 0 && !s.elsewhere(ctx, ps, st.Location) {
@@ -154,9 +84,9 @@ func (s *Streamer) packsOf(ctx context.Context, p index.Plan) error {
 	known := map[index.Location]bool{}
 	for loc, err := range p.Locations(ctx) {
 		if err == nil && !known[loc] {
-			err = s.stat(ctx, loc)
+			err = s.copies.Stat(ctx, loc)
 			known[loc] = true
-			if err == nil && s.suspects.has(ctx, s.index, loc) {
+			if err == nil && s.copies.Suspect(ctx, loc) {
 				err = fmt.Errorf("streamer: %s is damaged: %w", loc, fs.ErrNotExist)
 			}
 		}

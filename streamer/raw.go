@@ -7,10 +7,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hashstream/hashstream/blob"
 	"github.com/hashstream/hashstream/block"
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
+	"github.com/hashstream/hashstream/streamer/copies"
+	"github.com/hashstream/hashstream/streamer/trees"
 )
 
 func (s *Streamer) openRaw(ctx context.Context, d digest.Digest) (block.Body, error) {
@@ -27,7 +28,7 @@ func (s *Streamer) openBlock(ctx context.Context, src source, d digest.Digest) (
 		return nil, err
 	}
 	if rec.Length > block.MaxSize {
-		return &treeBody{rawBody{s: s, rec: rec}}, nil
+		return s.blobs.Body(rec), nil
 	}
 	return &rawBody{s: s, rec: rec}, nil
 }
@@ -39,13 +40,13 @@ func (s *Streamer) findBlock(ctx context.Context, src source, d digest.Digest) (
 	var failed error
 	for rec, err := range s.index.Places(ctx, d, src.containing) {
 		if err == nil && rec.Length > block.MaxSize {
-			_, err = s.tree(ctx, rec)
+			_, err = s.blobs.Tree(ctx, rec)
 		}
 		if err == nil {
-			err = s.stat(ctx, rec.Location)
+			err = s.copies.Stat(ctx, rec.Location)
 		}
 		if err != nil {
-			failed = worse(failed, err)
+			failed = copies.Worse(failed, err)
 			continue
 		}
 		f := &found{Record: rec, read: time.Now()}
@@ -56,11 +57,11 @@ func (s *Streamer) findBlock(ctx context.Context, src source, d digest.Digest) (
 	if failed != nil {
 		return index.Record{}, failed
 	}
-	rec, err := s.rootRecord(ctx, d)
+	rec, err := s.copies.Root(ctx, d)
 	if err != nil {
 		return index.Record{}, err
 	}
-	return rec, s.stat(ctx, rec.Location)
+	return rec, s.copies.Stat(ctx, rec.Location)
 }
 
 // found is the place of a block that was opened.
@@ -76,13 +77,13 @@ const seenLife = time.Second
 
 func (s *Streamer) stillThere(ctx context.Context, f *found) bool {
 	now := time.Now()
-	if now.Sub(f.read) > placeLife {
+	if now.Sub(f.read) > copies.Life {
 		return false
 	}
 	if now.UnixNano()-f.seen.Load() < int64(seenLife) {
 		return true
 	}
-	if s.stat(ctx, f.Location) != nil {
+	if s.copies.Stat(ctx, f.Location) != nil {
 		return false
 	}
 	f.seen.Store(now.UnixNano())
@@ -108,9 +109,9 @@ func (b *rawBody) SendRange(ctx context.Context, w io.Writer, off, n int64) (int
 	if sent, done, err := b.sendVerified(ctx, w, off, n); done {
 		return sent, err
 	}
-	data, err := b.s.read(ctx, b.rec)
+	data, err := b.s.copies.Read(ctx, b.rec)
 	if err != nil {
-		if data, err = b.s.otherCopy(ctx, b.rec.Digest, err); err != nil {
+		if data, err = b.s.copies.Other(ctx, b.rec.Digest, err); err != nil {
 			return 0, err
 		}
 	}
@@ -124,12 +125,12 @@ func (b *rawBody) sendVerified(ctx context.Context, w io.Writer, off, n int64) (
 	if b.s.o.Verify == VerifyAlways {
 		return 0, false, nil
 	}
-	obj, err := b.s.get(ctx, b.rec.Location, b.rec.Offset+off, n)
+	obj, err := b.s.copies.Get(ctx, b.rec.Location, b.rec.Offset+off, n)
 	if err != nil {
 		return 0, false, nil // the slow way says why, or finds another copy
 	}
 	defer obj.Close()
-	if !b.s.trusted(ctx, b.rec.Location, obj, b.rec.Offset, b.rec.Length) {
+	if !b.s.copies.Trusted(ctx, b.rec.Location, obj, b.rec.Offset, b.rec.Length) {
 		return 0, false, nil
 	}
 	if wt, ok := obj.(io.WriterTo); ok {
@@ -139,20 +140,23 @@ func (b *rawBody) sendVerified(ctx context.Context, w io.Writer, off, n int64) (
 		}
 		return sent, true, err
 	}
-	buf := b.s.buffers.get(n)
-	defer b.s.buffers.Put(buf)
-	if _, err := io.ReadFull(obj, *buf); err != nil || recheck(obj) != nil {
+	buf := b.s.copies.Buffers.Get(n)
+	defer b.s.copies.Buffers.Put(buf)
+	if _, err := io.ReadFull(obj, *buf); err != nil || copies.Recheck(obj) != nil {
 		return 0, false, nil
 	}
 	sent, err := w.Write(*buf)
 	return int64(sent), true, err
 }
 
-// trusted reports whether n bytes from off of an object at loc may be sent without
-// hashing them now. Nothing may, at a location with a copy in quarantine.
-func (s *Streamer) trusted(ctx context.Context, loc index.Location, obj blob.Object, off, n int64) bool {
-	if s.o.Verify == VerifyAlways || s.suspects.has(ctx, s.index, loc) {
-		return false
+// openProof opens a range of a BLAKE3 blob with its proof.
+func (s *Streamer) openProof(ctx context.Context, d digest.Digest, sel block.Selection) (block.Body, error) {
+	if err := trees.Provable(d, sel); err != nil {
+		return nil, err
 	}
-	return s.o.Verify == VerifyNever || s.verified.Covers(key(loc), obj.Info().Version, off, n)
+	rec, err := s.findBlock(ctx, s.within(digest.Digest{}), d)
+	if err != nil {
+		return nil, err
+	}
+	return s.blobs.Proof(rec, sel.Bytes)
 }

@@ -193,7 +193,7 @@ func (s *Streamer) prepare(ctx context.Context, r *sections.Run) ([]piece, error
 	if r.Empty() {
 		return []piece{{data: r.Prefix}}, nil
 	}
-	obj, err := s.get(ctx, r.Location, r.Off, r.N)
+	obj, err := s.copies.Get(ctx, r.Location, r.Off, r.N)
 	if err != nil {
 		return []piece{{run: r, err: err}}, ctx.Err()
 	}
@@ -214,11 +214,11 @@ func (s *Streamer) trustedPieces(ctx context.Context, r *sections.Run) []piece {
 	if r.Empty() {
 		return []piece{{data: r.Prefix}}
 	}
-	obj, err := s.get(ctx, r.Location, r.Off, r.N)
+	obj, err := s.copies.Get(ctx, r.Location, r.Off, r.N)
 	if err != nil {
 		return nil
 	}
-	if !near(obj) || !s.trusted(ctx, r.Location, obj, r.Off, r.N) {
+	if !near(obj) || !s.copies.Trusted(ctx, r.Location, obj, r.Off, r.N) {
 		obj.Close()
 		return nil
 	}
@@ -250,17 +250,17 @@ func trustedRun(r *sections.Run, obj blob.Object) []piece {
 // sendable reports whether obj can be sent without being hashed while it is sent,
 // because every section of r in it is verified, now or before.
 func (s *Streamer) sendable(ctx context.Context, obj blob.Object, r *sections.Run) (bool, error) {
-	if s.trusted(ctx, r.Location, obj, r.Off, r.N) {
+	if s.copies.Trusted(ctx, r.Location, obj, r.Off, r.N) {
 		return true, nil
 	}
 	version := obj.Info().Version
 	if !near(obj) || version == "" {
 		return false, nil
 	}
-	whole, err := s.verify(ctx, version, r)
+	whole, err := s.copies.Verify(ctx, version, r)
 	if err != nil || !whole {
 		return false, err
 	}
-	s.verified.Add(key(r.Location), version, r.Off, r.N)
+	s.copies.Remember(r.Location, version, r.Off, r.N)
 	return true, nil
 }

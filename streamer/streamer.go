@@ -24,13 +24,7 @@ package streamer
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
 	"iter"
-	"runtime"
-	"time"
 
 	"github.com/ipfs/go-cid"
 	"github.com/maypok86/otter/v2"
@@ -39,25 +33,27 @@ import (
 	"github.com/hashstream/hashstream/block"
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
+
+	"github.com/hashstream/hashstream/streamer/copies"
 	"github.com/hashstream/hashstream/streamer/sections"
-	"github.com/hashstream/hashstream/streamer/spans"
+	"github.com/hashstream/hashstream/streamer/trees"
 )
 
 // Verify says when bytes are hashed before they are sent.
-type Verify string
+type Verify = copies.Verify
 
 // The policies.
 const (
-	VerifyOnce   Verify = "once"   // the first time in this process, and again when the object changes
-	VerifyAlways Verify = "always" // every time
-	VerifyNever  Verify = "never"  // leave it to the scrubber and the receiver
+	VerifyOnce   = copies.VerifyOnce
+	VerifyAlways = copies.VerifyAlways
+	VerifyNever  = copies.VerifyNever
 )
 
 // Store is what a Streamer needs of the pack store.
-type Store interface {
-	blob.Getter
-	blob.Stater
-}
+type Store = copies.Store
+
+// Trees finds the trees of BLAKE3 blobs: an [outboard.Store].
+type Trees = trees.Trees
 
 // Options tunes a [Streamer]. Nil and zero values mean the defaults.
 type Options struct {
@@ -89,33 +85,21 @@ type Trace struct {
 
 // Streamer serves verified content from an index and a pack store.
 type Streamer struct {
-	index    *index.Index
-	packs    Store
-	o        Options
-	verified *spans.Set
-	suspects suspects
-	hashing  chan struct{} // bounds the hashing at one time
-	buffers  buffers
-	cache    *otter.Cache[digest.Digest, block.Block]
-	places   *otter.Cache[digest.Digest, *found] // of blocks that were lately opened
+	index  *index.Index
+	copies *copies.Copies
+	blobs  *trees.Blobs
+	o      Options
+	cache  *otter.Cache[digest.Digest, block.Block]
+	places *otter.Cache[digest.Digest, *found] // of blocks that were lately opened
 }
 
-const (
-	maxPlaces = 1 << 16
-	// placeLife bounds how long a place is used after another process put a copy
-	// there in quarantine.
-	placeLife = time.Minute
-)
+const maxPlaces = 1 << 16
 
 // New returns a Streamer over idx and packs.
 func New(idx *index.Index, packs Store, o *Options) *Streamer {
-	s := &Streamer{index: idx, packs: packs, verified: spans.New(), hashing: make(chan struct{}, runtime.GOMAXPROCS(0))}
-	s.suspects.locations = map[index.Location]bool{}
+	s := &Streamer{index: idx}
 	if o != nil {
 		s.o = *o
-	}
-	if s.o.Verify == "" {
-		s.o.Verify = VerifyOnce
 	}
 	if s.o.CacheBytes <= 0 {
 		s.o.CacheBytes = 8 << 20
@@ -127,17 +111,28 @@ func New(idx *index.Index, packs Store, o *Options) *Streamer {
 		MaximumWeight: uint64(s.o.CacheBytes),
 		Weigher:       func(_ digest.Digest, b block.Block) uint32 { return uint32(len(b.Data)) + 128 },
 		// What another process removed is not resolved for much longer.
-		ExpiryCalculator: otter.ExpiryWriting[digest.Digest, block.Block](placeLife),
+		ExpiryCalculator: otter.ExpiryWriting[digest.Digest, block.Block](copies.Life),
 	})
 	s.places = otter.Must(&otter.Options[digest.Digest, *found]{MaximumSize: maxPlaces})
+	s.copies = copies.New(idx, packs, &copies.Options{
+		Verify: s.o.Verify, Files: s.o.Files, Verified: s.o.Trace.Verified, Quarantine: s.quarantine,
+	})
+	s.blobs = trees.New(idx, s.copies, s.o.Trees, func(d digest.Digest) { s.places.Invalidate(d) })
 	return s
+}
+
+// quarantine is told of copies that are corrupt.
+func (s *Streamer) quarantine(ctx context.Context, d digest.Digest, loc index.Location, cause error) {
+	s.places.Invalidate(d)
+	if s.o.Quarantine != nil {
+		s.o.Quarantine(ctx, d, loc, cause)
+	}
 }
 
 // Distrust forgets that anything at loc was verified. A scrubber calls it for a
 // location where it found a bad block.
 func (s *Streamer) Distrust(loc index.Location) {
-	s.verified.Forget(key(loc))
-	s.suspects.forget()
+	s.copies.Forget(loc)
 	s.cache.InvalidateAll()
 	s.places.InvalidateAll()
 }
@@ -200,9 +195,9 @@ func (s *Streamer) entryBlock(ctx context.Context, e index.Entry, loc index.Loca
 	if err != nil {
 		return block.Block{}, err
 	}
-	data, err := s.read(ctx, index.Record{Digest: d, Location: loc, Offset: e.Offset, Length: e.Size})
+	data, err := s.copies.Read(ctx, index.Record{Digest: d, Location: loc, Offset: e.Offset, Length: e.Size})
 	if err != nil {
-		data, err = s.otherCopy(ctx, d, err)
+		data, err = s.copies.Other(ctx, d, err)
 	}
 	return block.Block{CID: c, Data: data}, err
 }
@@ -216,7 +211,7 @@ func (s source) block(ctx context.Context, d digest.Digest) (block.Block, error)
 	if hit {
 		return b, nil
 	}
-	data, err := s.data(ctx, d, s.containing)
+	data, err := s.copies.Data(ctx, d, s.containing)
 	if err != nil {
 		return block.Block{}, err
 	}
@@ -225,133 +220,4 @@ func (s source) block(ctx context.Context, d digest.Digest) (block.Block, error)
 		s.cache.Set(d, b)
 	}
 	return b, nil
-}
-
-// data returns the verified bytes of d from the first copy that has them.
-func (s *Streamer) data(ctx context.Context, d, containing digest.Digest) ([]byte, error) {
-	var failed error
-	for rec, err := range s.index.Places(ctx, d, containing) {
-		if err != nil {
-			return nil, err
-		}
-		data, err := s.read(ctx, rec)
-		if err == nil {
-			return data, nil
-		}
-		failed = worse(failed, err)
-	}
-	if failed != nil {
-		return nil, failed
-	}
-	rec, err := s.rootRecord(ctx, d)
-	if err != nil {
-		return nil, err
-	}
-	return s.read(ctx, rec)
-}
-
-// rootRecord is the place of a block that has no record of its own: a
-// multiple-level index knows a root only by its plan.
-func (s *Streamer) rootRecord(ctx context.Context, d digest.Digest) (index.Record, error) {
-	for p, err := range s.index.Plans(ctx, d) {
-		if err != nil {
-			return index.Record{}, err
-		}
-		e, seg, err := p.Entry(ctx, p.First())
-		if err != nil {
-			return index.Record{}, err
-		}
-		return p.Record(ctx, e, seg)
-	}
-	return index.Record{}, fmt.Errorf("streamer: block %s: %w", d, fs.ErrNotExist)
-}
-
-// otherCopy returns the verified bytes of d from a copy that is not in
-// quarantine, or the error that made another one necessary.
-func (s *Streamer) otherCopy(ctx context.Context, d digest.Digest, failed error) ([]byte, error) {
-	if ctx.Err() != nil {
-		return nil, failed
-	}
-	data, err := s.data(ctx, d, digest.Digest{})
-	if err != nil {
-		return nil, worse(failed, err)
-	}
-	return data, nil
-}
-
-// worse keeps the error that tells more: corruption over absence, anything over nothing.
-func worse(a, b error) error {
-	if a == nil || errors.Is(a, fs.ErrNotExist) && !errors.Is(b, fs.ErrNotExist) {
-		return b
-	}
-	return a
-}
-
-// read returns the bytes of a record, verified.
-func (s *Streamer) read(ctx context.Context, rec index.Record) ([]byte, error) {
-	if rec.Length > block.MaxSize {
-		return nil, fmt.Errorf("streamer: block %s of %d bytes: %w", rec.Digest, rec.Length, block.ErrTooLarge)
-	}
-	obj, err := s.get(ctx, rec.Location, rec.Offset, rec.Length)
-	if err != nil {
-		return nil, err
-	}
-	defer obj.Close()
-	data := make([]byte, rec.Length)
-	if _, err := io.ReadFull(obj, data); err != nil {
-		err = fmt.Errorf("streamer: read %s in %s: %w", rec.Digest, rec.Location, truncated(err))
-		return nil, s.distrust(ctx, rec.Digest, rec.Location, obj, err)
-	}
-	if err := s.check(ctx, rec, data); err != nil {
-		return nil, s.distrust(ctx, rec.Digest, rec.Location, obj, err)
-	}
-	s.verified.Add(key(rec.Location), obj.Info().Version, rec.Offset, rec.Length)
-	return data, nil
-}
-
-// truncated makes an early end what it is here: bytes that are not those promised.
-func truncated(err error) error {
-	if errors.Is(err, blob.ErrChanged) {
-		return err
-	}
-	if err == io.EOF || err == io.ErrUnexpectedEOF || errors.Is(err, blob.ErrRange) {
-		return fmt.Errorf("%w: %w", digest.ErrMismatch, io.ErrUnexpectedEOF)
-	}
-	return err
-}
-
-// check hashes data unless verification is left to others. Where the hash
-// function is unknown nothing can be said, so nothing is served.
-func (s *Streamer) check(ctx context.Context, rec index.Record, data []byte) error {
-	if s.o.Verify == VerifyNever && !s.suspects.has(ctx, s.index, rec.Location) {
-		return nil
-	}
-	select {
-	case s.hashing <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	err := rec.Digest.Verify(data)
-	<-s.hashing
-	if s.o.Trace.Verified != nil {
-		s.o.Trace.Verified(1, int64(len(data)), err)
-	}
-	return err
-}
-
-// distrust reports a copy that is corrupt and returns err. A raw file that was changed
-// while it was read is not corrupt: what was meant is gone.
-func (s *Streamer) distrust(ctx context.Context, d digest.Digest, loc index.Location, obj blob.Object, err error) error {
-	if err == nil || !errors.Is(err, digest.ErrMismatch) {
-		return err
-	}
-	if changed := recheck(obj); changed != nil {
-		return fmt.Errorf("streamer: %s: %w", loc, changed)
-	}
-	s.places.Invalidate(d)
-	if s.o.Quarantine != nil {
-		s.o.Quarantine(context.WithoutCancel(ctx), d, loc, err)
-	}
-	s.suspects.add(loc)
-	return fmt.Errorf("streamer: %s: %w", loc, err)
 }

@@ -1,4 +1,4 @@
-package streamer
+package copies
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 
 // suspects are the locations with a copy in quarantine. What they hold is hashed
 // each time it is sent, whatever was verified before and whatever [Options.Verify]
-// says. The index is asked for them once in placeLife.
+// says. The index is asked for them once in Life.
 type suspects struct {
 	mu        sync.Mutex
 	read      time.Time // zero: read them now
@@ -20,7 +20,7 @@ type suspects struct {
 func (s *suspects) has(ctx context.Context, x *index.Index, loc index.Location) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if time.Since(s.read) > placeLife {
+	if time.Since(s.read) > Life {
 		s.refresh(ctx, x)
 	}
 	return s.locations[loc]

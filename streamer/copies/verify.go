@@ -1,4 +1,4 @@
-package streamer
+package copies
 
 import (
 	"context"
@@ -14,20 +14,20 @@ import (
 	"github.com/hashstream/hashstream/streamer/sections"
 )
 
-// verify hashes every section of r on all cores and reports whether all are right.
-func (s *Streamer) verify(ctx context.Context, version string, r *sections.Run) (bool, error) {
+// Verify hashes every section of r on all cores and reports whether all are right.
+func (c *Copies) Verify(ctx context.Context, version string, r *sections.Run) (bool, error) {
 	var bad atomic.Bool
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	for entries := range r.Batches() {
 		select {
-		case s.hashing <- struct{}{}:
+		case c.hashing <- struct{}{}:
 		case <-ctx.Done():
 			return false, ctx.Err()
 		}
 		workers.Go(func() {
-			defer func() { <-s.hashing }()
-			if !s.verifyBatch(ctx, version, r.Location, entries) {
+			defer func() { <-c.hashing }()
+			if !c.verifyBatch(ctx, version, r.Location, entries) {
 				bad.Store(true)
 			}
 		})
@@ -36,12 +36,16 @@ func (s *Streamer) verify(ctx context.Context, version string, r *sections.Run) 
 	return !bad.Load(), ctx.Err()
 }
 
-// buffers hold batches while they are hashed: few, for hashing is bounded by
+// Buffers hold batches while they are hashed: few, for hashing is bounded by
 // the number of cores.
-type buffers struct{ sync.Pool }
+type Buffers struct{ pool sync.Pool }
 
-func (p *buffers) get(n int64) *[]byte {
-	b, ok := p.Get().(*[]byte)
+// Put gives back what Get returned.
+func (p *Buffers) Put(b *[]byte) { p.pool.Put(b) }
+
+// Get returns n bytes of any content.
+func (p *Buffers) Get(n int64) *[]byte {
+	b, ok := p.pool.Get().(*[]byte)
 	if !ok {
 		b = new([]byte)
 	}
@@ -54,12 +58,12 @@ func (p *buffers) get(n int64) *[]byte {
 
 // verifyBatch hashes entries that stand together in a version of an object and
 // reports whether all are right.
-func (s *Streamer) verifyBatch(ctx context.Context, version string, loc index.Location, entries []index.Entry) bool {
+func (c *Copies) verifyBatch(ctx context.Context, version string, loc index.Location, entries []index.Entry) bool {
 	from := entries[0].Start()
 	n := entries[len(entries)-1].End() - from
-	buf := s.buffers.get(n)
-	defer s.buffers.Put(buf)
-	obj, err := s.get(ctx, loc, from, n)
+	buf := c.Buffers.Get(n)
+	defer c.Buffers.Put(buf)
+	obj, err := c.Get(ctx, loc, from, n)
 	if err != nil {
 		return false
 	}
@@ -72,23 +76,21 @@ func (s *Streamer) verifyBatch(ctx context.Context, version string, loc index.Lo
 	}
 	whole := true
 	for _, e := range entries {
-		if s.checkEntry(ctx, loc, obj, e, (*buf)[e.Start()-from:e.End()-from]) != nil {
+		if c.CheckEntry(ctx, loc, obj, e, (*buf)[e.Start()-from:e.End()-from]) != nil {
 			whole = false
 		}
 	}
 	return whole
 }
 
-// checkEntry verifies the bytes that loc holds for e, and reports them if they are bad.
-func (s *Streamer) checkEntry(ctx context.Context, loc index.Location, obj blob.Object, e index.Entry, section []byte) error {
-	if s.o.Verify == VerifyNever && !s.suspects.has(ctx, s.index, loc) {
+// CheckEntry verifies the bytes that loc holds for e, and reports them if they are bad.
+func (c *Copies) CheckEntry(ctx context.Context, loc index.Location, obj blob.Object, e index.Entry, section []byte) error {
+	if c.o.Verify == VerifyNever && !c.suspects.has(ctx, c.index, loc) {
 		return nil
 	}
 	d, err := checkSection(e, section)
-	if s.o.Trace.Verified != nil {
-		s.o.Trace.Verified(1, e.Size, err)
-	}
-	return s.distrust(ctx, d, loc, obj, err)
+	c.Hashed(1, e.Size, err)
+	return c.Fault(ctx, d, loc, obj, err)
 }
 
 // checkSection verifies the frame, if there is one, and the block of an entry.
@@ -107,10 +109,10 @@ func checkSection(e index.Entry, section []byte) (digest.Digest, error) {
 	}
 	var frame [64]byte
 	if e.Framed && string(section[:head]) != string(car.AppendHead(frame[:0], c, e.Size)) {
-		return d, errFrame
+		return d, ErrFrame
 	}
 	return d, nil
 }
 
-// errFrame reports a block that is right behind a frame that is wrong.
-var errFrame = errors.New("damaged CAR frame")
+// ErrFrame reports a block that is right behind a frame that is wrong.
+var ErrFrame = errors.New("damaged CAR frame")

@@ -1,4 +1,4 @@
-package streamer
+package trees
 
 import (
 	"bytes"
@@ -19,22 +19,24 @@ import (
 
 // proofBody is a range of a BLAKE3 blob with its proof (docs/formats/bao.md).
 type proofBody struct {
-	s     *Streamer
+	s     *Blobs
 	rec   index.Record
 	slice bao.Slice
 }
 
-// openProof plans the proof of a range. It exists for any range: one outside of the
-// blob proves the size.
-func (s *Streamer) openProof(ctx context.Context, d digest.Digest, sel block.Selection) (block.Body, error) {
+// Provable returns an error that matches [block.ErrEncoding] if sel is of something for
+// which there are no proofs.
+func Provable(d digest.Digest, sel block.Selection) error {
 	if !treed(d) || sel.Root.Prefix().Codec != cid.Raw || len(sel.Path) > 0 {
-		return nil, fmt.Errorf("streamer: proof of %s, which is no raw blake3 blob: %w", sel.Root, block.ErrEncoding)
+		return fmt.Errorf("trees: proof of %s, which is no raw blake3 blob: %w", sel.Root, block.ErrEncoding)
 	}
-	rec, err := s.findBlock(ctx, s.within(digest.Digest{}), d)
-	if err != nil {
-		return nil, err
-	}
-	off, n := resolve(sel.Bytes, rec.Length)
+	return nil
+}
+
+// Proof plans the proof of a range of the blob rec, all of it if r is nil. It exists for
+// any range: one outside of the blob proves the size.
+func (s *Blobs) Proof(rec index.Record, r *block.ByteRange) (block.Body, error) {
+	off, n := resolve(r, rec.Length)
 	slice, err := bao.NewSlice(rec.Length, off, n)
 	if err != nil {
 		return nil, err
@@ -84,7 +86,7 @@ func (b *proofBody) send(ctx context.Context, w io.Writer, rec index.Record) err
 		return err
 	}
 	off, n := b.slice.Extent()
-	obj, err := b.s.get(ctx, rec.Location, rec.Offset+off, n)
+	obj, err := b.s.copies.Get(ctx, rec.Location, rec.Offset+off, n)
 	if err != nil {
 		return b.s.copyFault(ctx, rec, obj, err)
 	}
@@ -96,13 +98,13 @@ func (b *proofBody) send(ctx context.Context, w io.Writer, rec index.Record) err
 
 // nodes returns the tree of a blob. That of a block which was stored without one is
 // computed.
-func (s *Streamer) nodes(ctx context.Context, rec index.Record) (bao.Nodes, error) {
-	if rec.Length > bao.GroupSize && s.o.Trees != nil {
-		if t, err := s.tree(ctx, rec); err == nil || rec.Length > block.MaxSize || !errors.Is(err, fs.ErrNotExist) {
+func (s *Blobs) nodes(ctx context.Context, rec index.Record) (bao.Nodes, error) {
+	if rec.Length > bao.GroupSize && s.trees != nil {
+		if t, err := s.Tree(ctx, rec); err == nil || rec.Length > block.MaxSize || !errors.Is(err, fs.ErrNotExist) {
 			return t, err
 		}
 	}
-	data, err := s.read(ctx, rec)
+	data, err := s.copies.Read(ctx, rec)
 	if err != nil {
 		return nil, copyError{err}
 	}
