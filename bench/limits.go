@@ -44,13 +44,14 @@ func (b *bench) limits() []limit {
 	}
 	for _, id := range []string{"s3-car", "s3-place"} {
 		if v, ok := b.median(id, sysRelay); ok {
-			all = append(all, limit{id, v, "a program that asks for the objects and sends on what comes, unverified"})
+			all = append(all, limit{id, v, fmt.Sprintf("a program that asks for the objects and sends on what comes, unverified: %.2f, of the server of objects %.2f",
+				b.cpu(id, sysRelay), b.cpu(id, sysGet))})
 		}
 	}
 	if once, ok := b.median("place", sysBound); ok {
 		once = coreSeconds(once)
 		reading := b.cpu("place", sysRead)
-		all = append(all, limit{"place", perGiB(once + reading), fmt.Sprintf("hash once %.2f, read %.2f", once, reading)})
+		all = append(all, limit{"place", perGiB(once + reading), fmt.Sprintf("hash once %.2f, read the file once %.2f", once, reading)})
 	}
 	return all
 }

@@ -56,8 +56,9 @@ var rows = []row{
 	{id: "slice-read", work: "the same, read by the server beyond the slice", unit: "KiB", lower: true, targets: []target{atMost(64)}},
 	{id: "slice-time", work: "the same, time of the command", unit: "ms", lower: true},
 	{id: "pg-write", work: "index in pgkv, records written in batches", unit: "records/s", targets: []target{atLeast(20_000)}, others: []string{sysKV, sysCopyFrom}},
-	{id: "pg-p99", work: "index in pgkv, find on 16 connections, p99", unit: "ms", lower: true, targets: []target{atMost(5)}, others: []string{sysKV}},
-	{id: "pg-finds", work: "the same, finds", unit: "finds/s", others: []string{sysKV}},
+	{id: "pg-p99", work: "index in pgkv, 4,000 finds a second on 16 connections, p99", unit: "ms", lower: true, targets: []target{atMost(5)}, others: []string{sysKV}},
+	{id: "pg-p99-full", work: "the same, as fast as possible", unit: "ms", lower: true, targets: []target{atMost(5)}, others: []string{sysKV}},
+	{id: "pg-finds", work: "the same, as fast as possible, finds", unit: "finds/s", others: []string{sysKV}},
 }
 
 // scenarios are what is run, in order.
@@ -78,6 +79,6 @@ var scenarios = []scenario{
 	{name: "CAR from S3", rows: []string{"s3-car", "s3-first", "s3-requests", "s3-place", "s3-place-first", "s3-place-requests"}, run: bucketCAR, real: true},
 	{name: "BLAKE3", rows: []string{"blake3"}, run: placeBlob, real: true},
 	{name: "slices of a BLAKE3 blob", rows: []string{"slice-bytes", "slice-read", "slice-time"}, run: blobSlices, real: true},
-	{name: "PostgreSQL", rows: []string{"pg-write", "pg-p99", "pg-finds"}, run: postgres},
+	{name: "PostgreSQL", rows: []string{"pg-write", "pg-p99", "pg-p99-full", "pg-finds"}, run: postgres},
 	{name: "10 GiB", rows: []string{"mem-add-10g", "head-10g"}, run: tenGiB},
 }

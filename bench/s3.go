@@ -206,6 +206,7 @@ func (c *bucketCase) environ(addr string) []string { return append([]string{c.at
 
 func (c *bucketCase) measure(ctx context.Context, b *bench, d *dataset, system string) error {
 	if system != sysHashstream {
+		server := c.server
 		one := map[string]func(context.Context, *receiver) (int64, error){sysGet: c.get, sysCloud: c.getByKit}[system]
 		if system == sysRelay {
 			relay, err := c.startRelay(ctx, b)
@@ -213,11 +214,11 @@ func (c *bucketCase) measure(ctx context.Context, b *bench, d *dataset, system s
 				return err
 			}
 			defer relay.stop()
-			one = relay.get
+			server, one = relay.server, relay.get
 		}
 		r := &receiver{buf: make([]byte, mib), copies: b.copies}
-		m, err := b.load(c.server, 0, func() (int64, error) { return one(ctx, r) })
-		b.record(c.row, system, sample{m.mibPerSecond(), 0})
+		m, err := b.load(server, 0, func() (int64, error) { return one(ctx, r) })
+		b.record(c.row, system, sample{m.mibPerSecond(), m.cpuPerGiB()})
 		return err
 	}
 	first, warm, err := b.serveHome(ctx, d, c.home, c.environ(c.addr)...)
