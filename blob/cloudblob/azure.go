@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -126,19 +127,11 @@ func (b *bucketAzure) list(ctx context.Context, prefix, delimiter, token string)
 		i := describe(o.Size, o.ModTime, "")
 		var item container.BlobItem
 		if o.As(&item) && item.Properties != nil && item.Properties.ETag != nil {
-			i.Version = quote(string(*item.Properties.ETag))
+			i.Version = strconv.Quote(strings.Trim(string(*item.Properties.ETag), `"`)) // listings show it bare
 			i.Identity = i.Version
 		}
 		i.Key = o.Key
 		p.entries = append(p.entries, Entry{Info: i})
 	}
 	return p, nil
-}
-
-// quote makes an entity tag of one that a listing shows bare.
-func quote(tag string) string {
-	if tag == "" || strings.HasSuffix(tag, `"`) {
-		return tag
-	}
-	return `"` + tag + `"`
 }

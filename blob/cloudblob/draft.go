@@ -24,9 +24,7 @@ func (s *Store) Draft(ctx context.Context) (blob.Draft, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cloudblob: draft: %w", pathless(err))
 	}
-	d := &draft{store: s, file: f}
-	d.named = os.Remove(f.Name()) != nil
-	return d, nil
+	return &draft{store: s, file: f, named: os.Remove(f.Name()) != nil}, nil
 }
 
 type draft struct {
