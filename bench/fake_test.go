@@ -71,13 +71,17 @@ func TestScenarios(t *testing.T) {
 		samples: map[key][]sample{}, datasets: map[int64]*dataset{}, started: time.Now(),
 		scale: scale{big: 16 * mib, small: 2 * mib, add: 8 * mib, huge: 8 * mib, records: 2000, files: 1200, pgRecords: 2000, load: 100 * time.Millisecond, slow: 200 * time.Millisecond},
 	}
-	realBinary := sync.OnceValue(func() string { return realHashstream(t) })
+	built := &bench{work: t.TempDir(), started: time.Now()}
+	build := sync.OnceFunc(func() { built.buildHashstream(t.Context()) })
 	for _, s := range scenarios {
 		t.Run(s.name, func(t *testing.T) {
 			b := b
 			if s.real {
+				if build(); built.binary == "" { // what its stand-in does not do
+					t.Fatal(built.missing)
+				}
 				real := *b
-				real.binary, real.datasets = realBinary(), map[int64]*dataset{}
+				real.binary, real.datasets = built.binary, map[int64]*dataset{}
 				real.work = t.TempDir()
 				b = &real
 			}
@@ -111,17 +115,6 @@ func openDir(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return dir
-}
-
-// realHashstream builds the program for what its stand-in does not do.
-func realHashstream(t *testing.T) string {
-	t.Helper()
-	b := &bench{work: t.TempDir(), started: time.Now()}
-	b.buildHashstream(t.Context())
-	if b.binary == "" {
-		t.Fatal(b.missing)
-	}
-	return b.binary
 }
 
 // A server whose bytes are not those of the CAR must not be measured.
