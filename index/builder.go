@@ -93,6 +93,9 @@ func NewBuilder(store kv.Store, level Level) *Builder {
 	return b
 }
 
+// Plan returns the id of the plan that is built: 16 bytes.
+func (b *Builder) Plan() [16]byte { return b.id }
+
 // Loose tells that from here on a block may be stored twice without being marked
 // a duplicate, because the writer no longer remembers all that it has written.
 func (b *Builder) Loose() { b.loose = true }

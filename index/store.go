@@ -54,9 +54,10 @@ func PutBlocks(ctx context.Context, store kv.Store, level Level, pack digest.Dig
 	return x.Flush(ctx)
 }
 
-// RemovePlan makes a plan invisible, in one write. What it left is removed by [Sweep].
-func RemovePlan(ctx context.Context, store kv.Store, p Plan) error {
-	return store.Batch(ctx, []kv.Op{kv.Delete(planKey(p.id)), kv.DeleteRange(kv.Prefix(segmentKey(p.id, 0)[:17]))})
+// RemovePlan makes the plan with an id (see [Plan.ID]) invisible, in one write. What it
+// left is removed by [Sweep].
+func RemovePlan(ctx context.Context, store kv.Store, id [16]byte) error {
+	return store.Batch(ctx, []kv.Op{kv.Delete(planKey(id)), kv.DeleteRange(kv.Prefix(segmentKey(id, 0)[:17]))})
 }
 
 // RemoveLocation makes everything that lies at loc unfindable, in one write.

@@ -13,6 +13,7 @@ import (
 	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/ingest"
 	"github.com/hashstream/hashstream/kv"
+	"github.com/hashstream/hashstream/origin/catalog"
 )
 
 // maxDepth bounds the nesting of directories.
@@ -36,7 +37,7 @@ func (r Report) Different() bool { return r.New+r.Changed+r.Removed+r.Other > 0 
 type lister struct {
 	x      *Indexer
 	src    Source
-	id     sourceID
+	id     catalog.ID
 	tree   Tree
 	status Status // of the source, as it was
 	w      writer
@@ -51,7 +52,10 @@ type lister struct {
 
 // goneFile is what a file that went leaves to be tidied up when all is hashed: until
 // then its identity may show where it went.
-type goneFile struct{ key, path []byte }
+type goneFile struct {
+	key  []byte
+	path string
+}
 
 // maxGone bounds what is remembered of that.
 const maxGone = 1 << 18
@@ -143,7 +147,7 @@ func (l *lister) anyFile(dir string, depth int) (bool, error) {
 
 // merge goes through a directory and its entries in the catalog side by side.
 func (l *lister) merge(ctx context.Context, dir string, found []fs.DirEntry, depth int) error {
-	prefix := dirPrefix(l.id, dir)
+	prefix := catalog.DirPrefix(l.id, dir)
 	next, stop := iter.Pull2(l.pages(ctx, prefix))
 	defer stop()
 	pair, err, more := next()
@@ -230,10 +234,10 @@ func (l *lister) entry(ctx context.Context, dir string, prefix []byte, d fs.DirE
 	if len(d.Name()) > maxName {
 		return fmt.Errorf("%.100s…: a name of %d bytes, of at most %d: %w", file, len(d.Name()), maxName, fs.ErrInvalid)
 	}
-	var was entry
+	var was catalog.Entry
 	if old != nil {
 		var err error
-		if was, err = decodeEntry(old); err != nil {
+		if was, err = catalog.Decode(old); err != nil {
 			return err
 		}
 	}
@@ -242,46 +246,49 @@ func (l *lister) entry(ctx context.Context, dir string, prefix []byte, d fs.DirE
 	case 0:
 		return l.file(ctx, file, key, d, was)
 	case fs.ModeDir:
-		return l.other(ctx, file, key, was, entry{kind: kindDir})
+		return l.other(ctx, file, key, was, catalog.Entry{Kind: catalog.Dir})
 	case fs.ModeSymlink:
 		target, err := fs.ReadLink(l.tree.FS, file)
 		if err != nil {
 			return err
 		}
-		return l.other(ctx, file, key, was, entry{kind: kindSymlink, target: target})
+		return l.other(ctx, file, key, was, catalog.Entry{Kind: catalog.Symlink, Target: target})
 	}
 	return fmt.Errorf("%s: %w", file, ingest.ErrIrregular)
 }
 
 // other records a directory or a link.
-func (l *lister) other(ctx context.Context, file string, key []byte, was, is entry) error {
-	if was.kind == is.kind && was.target == is.target {
+func (l *lister) other(ctx context.Context, file string, key []byte, was, is catalog.Entry) error {
+	if was.Kind == is.Kind && was.Target == is.Target {
 		return nil
 	}
 	if err := l.drop(ctx, file, was); err != nil {
 		return err
 	}
 	l.report.Other++
-	return l.change(ctx, kv.Put(key, is.encode()))
+	return l.change(ctx, kv.Put(key, is.Encode()))
 }
 
-func (l *lister) file(ctx context.Context, file string, key []byte, d fs.DirEntry, was entry) error {
+func (l *lister) file(ctx context.Context, file string, key []byte, d fs.DirEntry, was catalog.Entry) error {
 	fi, err := d.Info()
 	if err != nil {
 		return err
 	}
 	l.report.Files++
 	l.report.Bytes += fi.Size()
-	if was.kind == kindFile && was.location.Version == l.tree.Identity(fi) {
+	if was.Kind == catalog.File && was.Location.Version == l.tree.Identity(fi) {
 		l.report.Unchanged++
-		return nil
+		if !was.Young {
+			return nil
+		}
+		return l.hash(ctx, file, fi.Size()) // it may have changed without showing it
 	}
-	if was.kind == kindFile {
+	if was.Kind == catalog.File {
 		l.report.Changed++
 	} else {
 		l.report.New++
 	}
-	if was.kind != 0 {
+	if was.Kind != 0 {
 		if err := l.drop(ctx, file, was); err != nil {
 			return err
 		}
@@ -289,10 +296,15 @@ func (l *lister) file(ctx context.Context, file string, key []byte, d fs.DirEntr
 			return err
 		}
 	}
+	return l.hash(ctx, file, fi.Size())
+}
+
+// hash has a file hashed.
+func (l *lister) hash(ctx context.Context, file string, size int64) error {
 	if err := l.mark(ctx); err != nil {
 		return err
 	}
-	if !l.todo(file, fi.Size()) {
+	if !l.todo(file, size) {
 		return errStopped
 	}
 	return nil
@@ -300,16 +312,16 @@ func (l *lister) file(ctx context.Context, file string, key []byte, d fs.DirEntr
 
 // remove takes what is no longer in a directory out of the catalog.
 func (l *lister) remove(ctx context.Context, dir string, p kv.Pair) error {
-	was, err := decodeEntry(p.Value)
+	was, err := catalog.Decode(p.Value)
 	if err != nil {
 		return err
 	}
-	if was.kind == kindFile {
+	if was.Kind == catalog.File {
 		l.report.Removed++
 	} else {
 		l.report.Other++
 	}
-	if err := l.drop(ctx, path.Join(dir, string(p.Key[len(dirPrefix(l.id, dir)):])), was); err != nil {
+	if err := l.drop(ctx, path.Join(dir, string(p.Key[len(catalog.DirPrefix(l.id, dir)):])), was); err != nil {
 		return err
 	}
 	return l.change(ctx, kv.Delete(p.Key))
@@ -333,15 +345,15 @@ func (l *lister) mark(ctx context.Context) error {
 }
 
 // drop makes unfindable what was under a name, and all below it.
-func (l *lister) drop(ctx context.Context, file string, was entry) error {
-	switch was.kind {
-	case kindFile:
-		if len(was.same) > 0 && len(l.gone) < maxGone {
-			l.gone = append(l.gone, goneFile{was.same, []byte(was.location.Path)})
+func (l *lister) drop(ctx context.Context, file string, was catalog.Entry) error {
+	switch was.Kind {
+	case catalog.File:
+		if len(was.Same) > 0 && len(l.gone) < maxGone {
+			l.gone = append(l.gone, goneFile{was.Same, was.Location.Path})
 		}
-		return l.change(ctx, index.RemovalOf(was.location))
-	case kindDir:
-		for p, err := range l.pages(ctx, dirPrefix(l.id, file)) {
+		return l.change(ctx, index.RemovalOf(was.Location))
+	case catalog.Dir:
+		for p, err := range l.pages(ctx, catalog.DirPrefix(l.id, file)) {
 			if err == nil {
 				err = l.remove(ctx, file, p)
 			}
@@ -360,7 +372,7 @@ func (l *lister) tidy(ctx context.Context) error {
 		if err != nil {
 			continue
 		}
-		if _, holder, err := takeBytes(b); err == nil && string(holder) == string(g.path) {
+		if same, err := catalog.DecodeSame(b); err == nil && same.Path == g.path {
 			if err := l.w.put(ctx, kv.Delete(g.key)); err != nil {
 				return err
 			}

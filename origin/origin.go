@@ -38,6 +38,7 @@ import (
 	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/ingest"
 	"github.com/hashstream/hashstream/kv"
+	"github.com/hashstream/hashstream/origin/catalog"
 	"github.com/hashstream/hashstream/pipeline"
 	"github.com/hashstream/hashstream/unixfs"
 )
@@ -89,13 +90,13 @@ type Source struct {
 }
 
 // id tells sources apart: the same place with other settings has other CIDs.
-func (s Source) id() sourceID {
+func (s Source) id() catalog.ID {
 	b, err := json.Marshal(s)
 	if err != nil {
 		panic(err) // it is texts and numbers
 	}
 	sum := sha256.Sum256(b)
-	return sourceID(sum[:16])
+	return catalog.ID(sum[:16])
 }
 
 // Job is the id of the pipeline's job that indexes the source.
@@ -117,6 +118,7 @@ type Status struct {
 	Blocks     int64  `json:"blocks,omitempty"`
 	Duplicates int64  `json:"duplicates,omitempty"`
 
+	plan  string   // that was assembled for Root, in hex, or empty
 	packs []string // that hold the directories below Root
 	dirty bool     // the catalog is ahead of Root
 }
@@ -187,13 +189,13 @@ func (x *Indexer) Forget(ctx context.Context, src Source) error {
 		return fmt.Errorf("origin: forget %s: %w", src.URL, err)
 	}
 	w := writer{kv: x.stores.KV}
-	for p, err := range x.stores.KV.Scan(ctx, kv.Prefix(catalogPrefix(src.id()))) {
+	for p, err := range x.stores.KV.Scan(ctx, kv.Prefix(catalog.Prefix(src.id()))) {
 		if err != nil {
 			return fmt.Errorf("origin: forget %s: %w", src.URL, err)
 		}
-		e, err := decodeEntry(p.Value)
-		if err == nil && e.kind == kindFile {
-			err = w.put(ctx, index.RemovalOf(e.location))
+		e, err := catalog.Decode(p.Value)
+		if err == nil && e.Kind == catalog.File {
+			err = w.put(ctx, index.RemovalOf(e.Location))
 		}
 		if err == nil {
 			err = w.put(ctx, kv.Delete(p.Key))
@@ -204,7 +206,7 @@ func (x *Indexer) Forget(ctx context.Context, src Source) error {
 	}
 	err = w.flush(ctx)
 	if err == nil {
-		err = x.dropRoot(ctx, st)
+		err = x.drop(ctx, st)
 	}
 	if err == nil {
 		err = x.stores.KV.Batch(ctx, []kv.Op{kv.Delete(sourceKey(src.id()))})
@@ -230,11 +232,8 @@ func (x *Indexer) status(ctx context.Context, src Source) (Status, error) {
 // Clear removes every catalog, for an index that is emptied: what it remembers is
 // believed to be indexed.
 func Clear(ctx context.Context, store kv.Store) error {
-	var ops []kv.Op
-	for _, k := range []byte{keySource, keyCatalog, keySame} {
-		ops = append(ops, kv.DeleteRange(kv.Prefix([]byte{k})))
-	}
-	if err := store.Batch(ctx, ops); err != nil {
+	err := store.Batch(ctx, []kv.Op{kv.DeleteRange(kv.Prefix([]byte{keySource}))})
+	if err = errors.Join(err, catalog.Clear(ctx, store)); err != nil {
 		return fmt.Errorf("origin: clear: %w", err)
 	}
 	return nil

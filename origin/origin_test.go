@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,7 +41,8 @@ type site struct {
 	packs    *memblob.Store
 	indexer  *origin.Indexer
 	streamer *streamer.Streamer
-	read     int64 // bytes that were hashed
+	read     atomic.Int64 // bytes that were hashed
+	written  int
 }
 
 func newSite(t *testing.T, level index.Level) *site {
@@ -80,7 +82,7 @@ func (s *site) destination(l index.Level) ingest.Destination {
 func (s *site) run(t *testing.T, root string) {
 	t.Helper()
 	p := pipeline.New(s.keys, memqueue.New(nil), &pipeline.Options{Delay: time.Millisecond, Attempts: 2})
-	s.indexer = origin.New(s.stores(), s.open, p, &origin.Options{Read: func(_ string, n int64) { s.read += n }})
+	s.indexer = origin.New(s.stores(), s.open, p, &origin.Options{Read: func(_ string, n int64) { s.read.Add(n) }})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- p.Work(ctx, s.indexer.Work) }()
@@ -131,7 +133,16 @@ func (s *site) write(t *testing.T, files map[string]string) {
 		path := filepath.Join(s.dir, name)
 		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
 		must(t, os.WriteFile(path, []byte(content), 0o644))
+		s.age(t, path)
 	}
+}
+
+// age makes a file older than what is hashed twice, and younger than all before.
+func (s *site) age(t *testing.T, path string) {
+	t.Helper()
+	s.written++
+	at := time.Now().Add(-time.Hour).Add(time.Duration(s.written) * time.Second)
+	must(t, os.Chtimes(path, at, at))
 }
 
 // car returns the CAR of a root, or the error that the first byte or a later one gave.
@@ -277,13 +288,13 @@ func TestNames(t *testing.T) {
 	s := newSite(t, index.LevelAll)
 	s.write(t, map[string]string{"a": "alpha", "sub/large": string(make([]byte, 9999)), "sub/x": "x"})
 	s.scan(t)
-	hashed := s.read
+	hashed := s.read.Load()
 	must(t, os.Rename(filepath.Join(s.dir, "a"), filepath.Join(s.dir, "renamed")))
 	must(t, os.Rename(filepath.Join(s.dir, "sub"), filepath.Join(s.dir, "moved")))
 	must(t, os.Link(filepath.Join(s.dir, "renamed"), filepath.Join(s.dir, "linked")))
 	got := s.scan(t)
-	if s.read != hashed {
-		t.Errorf("%d bytes were hashed again", s.read-hashed)
+	if s.read.Load() != hashed {
+		t.Errorf("%d bytes were hashed again", s.read.Load()-hashed)
 	}
 	if want := (origin.Report{Files: 4, Bytes: 10010, New: 4, Removed: 3, Other: 2}); got.Report != want {
 		t.Errorf("scan %+v, want %+v", got.Report, want)
@@ -310,7 +321,7 @@ func TestResume(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
-		for s.read < 5000 {
+		for s.read.Load() < 5000 {
 			time.Sleep(time.Millisecond)
 		}
 		cancel()
@@ -325,8 +336,8 @@ func TestResume(t *testing.T) {
 	if got := s.scan(t); got.Result.Root != want.Result.Root {
 		t.Errorf("root %s, want %s", got.Result.Root, want.Result.Root)
 	}
-	if s.read > want.Bytes+20_000 {
-		t.Errorf("%d bytes were hashed for %d", s.read, want.Bytes)
+	if s.read.Load() > want.Bytes+20_000 {
+		t.Errorf("%d bytes were hashed for %d", s.read.Load(), want.Bytes)
 	}
 }
 
@@ -415,5 +426,21 @@ func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestYoung changes a file in a way that its times do not show.
+func TestYoung(t *testing.T) {
+	s := newSite(t, index.LevelAll)
+	path := filepath.Join(s.dir, "a")
+	now := time.Now()
+	for _, content := range []string{"alpha", "gamma"} {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+		must(t, err)
+		_, err = f.WriteAt([]byte(content), 0)
+		must(t, errors.Join(err, f.Close(), os.Chtimes(path, now, now)))
+		if got, want := s.scan(t).Result.Root, s.dryRun(t, "."); got != want {
+			t.Errorf("%s: root %s, want %s", content, got, want)
+		}
 	}
 }

@@ -2,15 +2,14 @@ package origin
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
-	"slices"
 	"time"
 
-	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/ingest"
 	"github.com/hashstream/hashstream/pipeline"
@@ -81,17 +80,16 @@ func (x *Indexer) scan(ctx context.Context, src Source, o ScanOptions) (Scanned,
 		return s, x.save(ctx, st)
 	}
 	next := Status{Source: src, Name: o.Wrap, Scanned: began, Files: s.Files, Bytes: s.Bytes}
-	if s.Result, next.packs, err = x.assemble(ctx, src, tree.Name, o.Wrap); err != nil {
+	made, err := x.assemble(ctx, src, tree.Name, o.Wrap)
+	if err != nil {
 		return s, err
 	}
+	s.Result, next.plan, next.packs = made.Result, made.plan, made.packs
 	next.Root, next.DAGSize, next.Blocks, next.Duplicates = s.Result.Root, s.Result.DAGSize, s.Result.Blocks, s.Result.Duplicates
 	if err := x.save(ctx, next); err != nil {
 		return s, err
 	}
-	if st.Root.Defined() && st.Root != next.Root {
-		err = x.dropRoot(ctx, st)
-	}
-	return s, errors.Join(err, l.tidy(ctx))
+	return s, errors.Join(x.drop(ctx, st), l.tidy(ctx))
 }
 
 // list lists the source into tasks and waits until they are done.
@@ -191,20 +189,6 @@ func (l *lister) tasks(ctx context.Context, yield func([]byte, error) bool) erro
 	return nil
 }
 
-// assembled reports whether a plan of the root is the one that was assembled for it: its
-// first block is in one of the packs.
-func (st Status) assembled(ctx context.Context, p index.Plan) (bool, error) {
-	e, seg, err := p.Entry(ctx, p.First())
-	if err != nil {
-		return false, err
-	}
-	r, err := p.Record(ctx, e, seg)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return slices.Contains(st.packs, r.Location.Pack.String()), err
-}
-
 func (x *Indexer) save(ctx context.Context, st Status) error {
 	w := writer{kv: x.stores.KV}
 	if err := w.put(ctx, putSource(st)); err != nil {
@@ -213,25 +197,11 @@ func (x *Indexer) save(ctx context.Context, st Status) error {
 	return w.flush(ctx)
 }
 
-// dropRoot makes the directories of a root that was replaced unfindable. Sources with
-// the same directories keep them.
-func (x *Indexer) dropRoot(ctx context.Context, st Status) error {
-	if !st.Root.Defined() || len(st.packs) == 0 {
-		return nil
-	}
-	d, err := digest.FromCID(st.Root)
-	if err != nil {
-		return err
-	}
-	for p, err := range x.stores.Index.Plans(ctx, d) {
-		var own bool
-		if err == nil {
-			own, err = st.assembled(ctx, p)
-		}
-		if err == nil && own {
-			err = index.RemovePlan(ctx, x.stores.KV, p)
-		}
-		if err != nil {
+// drop removes what was assembled for a root that was replaced. Sources with the same
+// directories keep them.
+func (x *Indexer) drop(ctx context.Context, st Status) error {
+	if id, err := hex.DecodeString(st.plan); err == nil && len(id) == 16 {
+		if err := index.RemovePlan(ctx, x.stores.KV, [16]byte(id)); err != nil {
 			return err
 		}
 	}
@@ -240,10 +210,11 @@ func (x *Indexer) dropRoot(ctx context.Context, st Status) error {
 		if err != nil {
 			return err
 		}
-		if other.id() != st.id() || other.Root != st.Root {
-			for _, pack := range other.packs {
-				needed[pack] = true
-			}
+		if other.plan == st.plan {
+			continue
+		}
+		for _, pack := range other.packs {
+			needed[pack] = true
 		}
 	}
 	for _, pack := range st.packs {

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
+	"time"
 
 	"github.com/ipfs/go-cid"
 
@@ -14,6 +14,7 @@ import (
 	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/ingest"
 	"github.com/hashstream/hashstream/kv"
+	"github.com/hashstream/hashstream/origin/catalog"
 	"github.com/hashstream/hashstream/pipeline"
 )
 
@@ -59,7 +60,7 @@ func (x *Indexer) Work(ctx context.Context, t pipeline.Task) error {
 type worker struct {
 	x    *Indexer
 	src  Source
-	id   sourceID
+	id   catalog.ID
 	tree Tree
 	dst  ingest.Destination
 	out  writer
@@ -190,29 +191,32 @@ func (w *worker) absent(name string) bool {
 
 // record puts a file that is indexed into the catalog.
 func (w *worker) record(ctx context.Context, name string, size int64, c cid.Cid, loc index.Location) error {
-	e := entry{kind: kindFile, size: size, cid: c, location: loc}
+	e := catalog.Entry{Kind: catalog.File, Size: size, CID: c, Location: loc}
 	if w.tree.Same != nil {
 		// Asked after the file was hashed: if it was replaced meanwhile, the
 		// identity does not fit, and is not kept.
 		fi, err := fs.Lstat(w.tree.FS, name)
 		if err == nil && fi.Mode().IsRegular() && w.tree.Identity(fi) == loc.Version {
-			e.same = sameKey(w.src, w.tree.Same(fi))
-			if err := w.out.put(ctx, kv.Put(e.same, sameValue(c, loc.Path))); err != nil {
+			e.Young = time.Since(fi.ModTime()) < coarse
+			if e.Same = w.src.sameKey(w.tree.Same(fi)); !e.Young {
+				err = w.out.put(ctx, kv.Put(e.Same, catalog.Same{CID: c, Path: loc.Path}.Encode()))
+			}
+			if err != nil {
 				return err
 			}
 		}
 	}
-	return w.out.put(ctx, kv.Put(w.key(name), e.encode()))
+	return w.out.put(ctx, kv.Put(catalog.Key(w.id, name), e.Encode()))
 }
 
-func (w *worker) key(name string) []byte {
-	return append(dirPrefix(w.id, path.Dir(name)), path.Base(name)...)
-}
+// coarse is the coarsest clock of a file system, and then some: what changed a file at an
+// earlier time than that shows in its modification time.
+const coarse = 3 * time.Second
 
 // recognise reports whether a file need not be hashed: because that was done already,
 // or because it was hashed under another name.
 func (w *worker) recognise(ctx context.Context, name string) (bool, error) {
-	b, err := w.x.stores.KV.Get(ctx, w.key(name))
+	b, err := w.x.stores.KV.Get(ctx, catalog.Key(w.id, name))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
@@ -230,21 +234,28 @@ func (w *worker) recognise(ctx context.Context, name string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", name, err)
 	}
-	if e, err := decodeEntry(b); err == nil && e.kind == kindFile && e.location == loc {
-		return true, nil
+	if e, err := catalog.Decode(b); err == nil && e.Kind == catalog.File && e.Location == loc {
+		return !e.Young, nil
 	}
 	if w.tree.Same == nil {
 		return false, nil
 	}
-	c, err := w.x.known(ctx, sameKey(w.src, w.tree.Same(fi)))
-	if err != nil || !c.Defined() {
+	b, err = w.x.stores.KV.Get(ctx, w.src.sameKey(w.tree.Same(fi)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
 		return false, err
 	}
-	if moved, err := w.move(ctx, c, fi.Size(), loc); !moved || err != nil {
+	same, err := catalog.DecodeSame(b)
+	if err != nil {
+		return false, err
+	}
+	if moved, err := w.move(ctx, same.CID, fi.Size(), loc); !moved || err != nil {
 		return false, err
 	}
 	pipeline.Count(ctx, "recognised", 1)
-	return true, w.record(ctx, name, fi.Size(), c, loc)
+	return true, w.record(ctx, name, fi.Size(), same.CID, loc)
 }
 
 // move records the blocks of a file that was hashed elsewhere at loc. It reports false
