@@ -148,7 +148,7 @@ func (l *lister) anyFile(dir string, depth int) (bool, error) {
 // merge goes through a directory and its entries in the catalog side by side.
 func (l *lister) merge(ctx context.Context, dir string, found []fs.DirEntry, depth int) error {
 	prefix := catalog.DirPrefix(l.id, dir)
-	next, stop := iter.Pull2(l.pages(ctx, prefix))
+	next, stop := iter.Pull2(catalog.Pages(ctx, l.x.stores.KV, prefix))
 	defer stop()
 	pair, err, more := next()
 	var dirs []string
@@ -185,44 +185,6 @@ func (l *lister) merge(ctx context.Context, dir string, found []fs.DirEntry, dep
 		err = l.dir(ctx, path.Join(dir, dirs[i]), depth+1)
 	}
 	return err
-}
-
-// pages yields the pairs below a prefix. No scan is open while it yields: a listing may
-// wait for workers, and a scan holds a connection or a snapshot.
-func (l *lister) pages(ctx context.Context, prefix []byte) iter.Seq2[kv.Pair, error] {
-	return func(yield func(kv.Pair, error) bool) {
-		r := kv.Prefix(prefix)
-		for {
-			page, err := l.page(ctx, r)
-			for _, p := range page {
-				if !yield(p, nil) {
-					return
-				}
-			}
-			if err != nil {
-				yield(kv.Pair{}, err)
-				return
-			}
-			if len(page) < pageEntries {
-				return
-			}
-			r.From = append(page[len(page)-1].Key, 0)
-		}
-	}
-}
-
-const pageEntries = 1000
-
-func (l *lister) page(ctx context.Context, r kv.Range) (page []kv.Pair, err error) {
-	for p, err := range l.x.stores.KV.Scan(ctx, r) {
-		if err != nil {
-			return page, err
-		}
-		if page = append(page, p); len(page) == pageEntries {
-			break
-		}
-	}
-	return page, nil
 }
 
 // entry compares one name. old is the value of the catalog, or nil.
@@ -353,7 +315,7 @@ func (l *lister) drop(ctx context.Context, file string, was catalog.Entry) error
 		}
 		return l.change(ctx, index.RemovalOf(was.Location))
 	case catalog.Dir:
-		for p, err := range l.pages(ctx, catalog.DirPrefix(l.id, file)) {
+		for p, err := range catalog.Pages(ctx, l.x.stores.KV, catalog.DirPrefix(l.id, file)) {
 			if err == nil {
 				err = l.remove(ctx, file, p)
 			}

@@ -12,6 +12,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"path"
 
 	"github.com/ipfs/go-cid"
@@ -183,4 +184,43 @@ func takeBytes(b []byte) (v, rest []byte, err error) {
 		return nil, nil, errEntry
 	}
 	return b[k:][:n:n], b[k+int(n):], nil
+}
+
+// Pages yields the pairs below a prefix. No scan is open while it yields: a listing may
+// wait for workers, and a scan holds a connection or a snapshot.
+func Pages(ctx context.Context, store kv.Reader, prefix []byte) iter.Seq2[kv.Pair, error] {
+	return func(yield func(kv.Pair, error) bool) {
+		r := kv.Prefix(prefix)
+		for {
+			pairs, err := page(ctx, store, r)
+			for _, p := range pairs {
+				if !yield(p, nil) {
+					return
+				}
+			}
+			if err != nil {
+				yield(kv.Pair{}, err)
+				return
+			}
+			if len(pairs) < pageEntries {
+				return
+			}
+			r.From = append(pairs[len(pairs)-1].Key, 0)
+		}
+	}
+}
+
+// pageEntries is what every backend answers in one request.
+const pageEntries = 250
+
+func page(ctx context.Context, store kv.Reader, r kv.Range) (pairs []kv.Pair, err error) {
+	for p, err := range store.Scan(ctx, r) {
+		if err != nil {
+			return pairs, err
+		}
+		if pairs = append(pairs, p); len(pairs) == pageEntries {
+			break
+		}
+	}
+	return pairs, nil
 }
