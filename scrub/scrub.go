@@ -1,4 +1,4 @@
-// Package scrub re-hashes stored packs in the background. A block that is not
+// Package scrub re-hashes stored packs, and blobs that are objects of their own, in the background. A block that is not
 // what its digest says is put in quarantine, which keeps every reader of the
 // index from that copy; a pack that is found whole again is released.
 //
@@ -54,6 +54,7 @@ type Options struct {
 // Report counts what a pass found.
 type Report struct {
 	Packs    int64 `json:"packs"`
+	Blobs    int64 `json:"blobs,omitempty"` // objects that are one BLAKE3 block
 	Bytes    int64 `json:"bytes"`
 	Faults   int64 `json:"faults"`
 	Released int64 `json:"released"` // copies that were bad before and are whole now
@@ -128,18 +129,24 @@ func (s *Scrubber) Pass(ctx context.Context) (Report, error) {
 	if err := s.measure(ctx, from); err != nil {
 		return r, err
 	}
-	for info, err := range pack.List(ctx, s.packs) {
+	for info, err := range s.packs.List(ctx, "") {
 		if err != nil {
-			return r, err
+			return r, fmt.Errorf("scrub: list: %w", err)
 		}
-		key := pack.Key(info.Digest)
-		if key <= from {
+		if info.Key <= from {
 			continue
 		}
-		if err := s.one(ctx, info, &r); err != nil {
+		if d, err := pack.ParseKey(info.Key); err == nil {
+			err = s.one(ctx, pack.Info{Digest: d, Size: info.Size, ModTime: info.ModTime}, &r)
+			if err != nil {
+				return r, err
+			}
+		} else if d, err := index.ParseBlobKey(info.Key); err != nil {
+			continue
+		} else if err := s.blob(ctx, info, d, &r); err != nil {
 			return r, err
 		}
-		if err := s.note(ctx, key); err != nil {
+		if err := s.note(ctx, info.Key); err != nil {
 			return r, err
 		}
 	}
@@ -172,11 +179,13 @@ func (s *Scrubber) measure(ctx context.Context, from string) error {
 		return nil
 	}
 	var total int64
-	for info, err := range pack.List(ctx, s.packs) {
+	for info, err := range s.packs.List(ctx, "") {
 		if err != nil {
-			return err
+			return fmt.Errorf("scrub: list: %w", err)
 		}
-		if pack.Key(info.Digest) > from {
+		_, notPack := pack.ParseKey(info.Key)
+		_, notBlob := index.ParseBlobKey(info.Key)
+		if info.Key > from && (notPack == nil || notBlob == nil) {
 			total += info.Size
 		}
 	}

@@ -105,6 +105,8 @@ func advise(cmd *cobra.Command, err error) string {
 		return "choose another output, or add --force to replace it"
 	case errors.Is(err, dag.ErrNotFile):
 		return "it is a directory: add -o DIR to write it, or name a file in it as CID/path"
+	case errors.Is(err, block.ErrEncoding):
+		return "a blob that is one large block is no CAR; --format raw writes its bytes"
 	case errors.Is(err, block.ErrNotLink):
 		return "the path leads through something that is neither a directory nor a link"
 	case errors.Is(err, backends.ErrLocked):

@@ -364,7 +364,7 @@ func (a *app) packClear() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "clear",
 		Short: "Remove every pack, and what the index knows of them",
-		Long: `Clear deletes every pack of this home and the records that point into them. It
+		Long: `Clear deletes every pack of this home, every blob that is stored as one block, and the records that point into them. It
 asks first; where nobody can answer, --yes is needed.`,
 		Example: `  hashstream pack clear --yes`,
 	}
@@ -381,6 +381,13 @@ asks first; where nobody can answer, --yes is needed.`,
 				return fmt.Errorf("%d packs removed: %w", n, err)
 			}
 			n++
+		}
+		blobs, err := clearBlobs(ctx, s)
+		if err != nil {
+			return fmt.Errorf("%d packs and %d blobs removed: %w", n, blobs, err)
+		}
+		if blobs > 0 {
+			a.notef("%s removed", count(blobs, "blob"))
 		}
 		removed, err := index.Sweep(ctx, s.KV, time.Now())
 		a.notef("%s and %s removed", count(n, "pack"), count(removed, "index record"))
