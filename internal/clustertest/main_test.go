@@ -13,5 +13,14 @@ func TestMain(m *testing.M) {
 		os.Setenv("AWS_ACCESS_KEY_ID", u.User.Username())
 		os.Setenv("AWS_SECRET_ACCESS_KEY", secret)
 	}
-	os.Exit(m.Run())
+	var err error
+	if buildDir, err = os.MkdirTemp("", "hashstream-cluster"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(buildDir)
+	os.Exit(code)
 }
+
+// buildDir is where the binary goes that tests build.
+var buildDir string

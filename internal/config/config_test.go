@@ -242,12 +242,16 @@ func TestRedact(t *testing.T) {
 		"s3://b/p?region=x&secret_access_key=abcd": "s3://b/p?region=x&secret_access_key=redacted",
 		"https://h/?X-Amz-Signature=abcd":          "https://h/?X-Amz-Signature=redacted",
 		"http://u:p%zz@h":                          "(redacted)",
+		"s3:/u:hunter2@b":                          "s3:/u:redacted@b",
+		"s3//u:hunter2@b/x":                        "s3//u:redacted@b/x",
+		"u:hunter2@b":                              "u:redacted@b",
+		"/srv/a:b@c":                               "/srv/a:b@c",
 	} {
 		if got := Redact(in); got != want {
 			t.Errorf("Redact(%q) = %q, want %q", in, got, want)
 		}
 	}
-	c, err := Load(t.TempDir(), "", []string{"HASHSTREAM_STORE_INDEX=postgres://u:hunter2@h/db"}, nil)
+	c, err := Load(t.TempDir(), "", []string{"HASHSTREAM_STORE_INDEX=postgres://u:hunter2@h/db", "HASHSTREAM_SOURCES_ROOTS=/x,https://u:hunter2@h/"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,6 +68,13 @@ func plain(v reflect.Value) any {
 	if v.Kind() == reflect.String {
 		return Redact(v.String())
 	}
+	if list, ok := v.Interface().([]string); ok {
+		shown := make([]string, len(list))
+		for i, s := range list {
+			shown[i] = Redact(s)
+		}
+		return shown
+	}
 	return v.Interface()
 }
 
@@ -111,11 +118,17 @@ func quote(s string) string {
 // secretName matches the names of URL parameters that carry credentials.
 var secretName = regexp.MustCompile(`(?i)(secret|password|passwd|token|credential|signature|access.?key|api.?key|^key$|^sig$|^auth)`)
 
+// mistyped matches a password in text that only resembles a URL.
+var mistyped = regexp.MustCompile(`:[^/:@]+@`)
+
 // Redact returns a URL without its password and without parameters that look like
 // credentials. Text that is no URL comes back as it is, unless it has an "@".
 func Redact(s string) string {
 	if !strings.ContainsAny(s, ":@?") {
 		return s
+	}
+	if !strings.Contains(s, "://") && !strings.HasPrefix(s, "/") { // a URL that was mistyped may have a password all the same
+		s = mistyped.ReplaceAllString(s, ":redacted@")
 	}
 	u, err := url.Parse(s)
 	if err != nil {
