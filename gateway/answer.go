@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/hashstream/hashstream/block"
+	"github.com/hashstream/hashstream/gateway/filename"
 )
 
 // answer is a body and what its headers say about it.
@@ -78,6 +79,16 @@ func (x *exchange) describe(a *answer, path string) error {
 		x.set("Content-Length", strconv.FormatInt(size, 10))
 	}
 	return nil
+}
+
+// disposition returns the value of Content-Disposition. Answers are attachments,
+// because none of them is fit to be shown by a browser. name is what the client
+// asked for; empty means fallback.
+func disposition(name, fallback string) (string, error) {
+	if len(name) > maxFilename {
+		return "", refuse(http.StatusBadRequest, "Bad request: the filename is longer than %d bytes.", maxFilename)
+	}
+	return filename.Attachment(name, fallback), nil
 }
 
 // ranger returns the body as one that can be sent in parts: a raw block whose

@@ -1,28 +1,25 @@
-package gateway
+// Package filename writes names of files into the Content-Disposition header (RFC 6266),
+// whatever is in them.
+package filename
 
 import (
-	"net/http"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// disposition returns the value of Content-Disposition. Answers are attachments,
-// because none of them is fit to be shown by a browser. name is what the client
-// asked for; empty means fallback.
-func disposition(name, fallback string) (string, error) {
-	if len(name) > maxFilename {
-		return "", refuse(http.StatusBadRequest, "Bad request: the filename is longer than %d bytes.", maxFilename)
-	}
+// Attachment returns the value of Content-Disposition for an attachment of that name. A
+// name that is none, such as an empty one, gives fallback.
+func Attachment(name, fallback string) string {
 	if name = cleanName(name); name == "" {
-		return `attachment; filename="` + fallback + `"`, nil
+		return `attachment; filename="` + fallback + `"`
 	}
 	plain := asciiName(name)
 	value := `attachment; filename="` + plain + `"`
 	if plain != name {
 		value += "; filename*=UTF-8''" + extValue(name)
 	}
-	return value, nil
+	return value
 }
 
 // cleanName replaces what has no business in a file's name: controls, invisible
