@@ -56,6 +56,14 @@ func (s *Store) changing(ctx context.Context, key string) func() {
 	return func() { s.forget(key, i.Size) }
 }
 
+// Forget forgets what the cache has of key. Whoever finds that it is wrong calls this: the
+// inner store may have been wrong when it was read, and be mended since.
+func (s *Store) Forget(ctx context.Context, key string) {
+	if i, err := s.Store.Stat(ctx, key); err == nil {
+		s.forget(key, i.Size)
+	}
+}
+
 // Get opens n bytes of key from offset off. An object whose pages are all on disk implements
 // [io.WriterTo].
 func (s *Store) Get(ctx context.Context, key string, off, n int64) (blob.Object, error) {

@@ -42,10 +42,13 @@ func resolveURL(_ string, u *url.URL) (place, error) {
 	return place{u.String(), config.Redact(u.String())}, nil
 }
 
+// InBucket reports whether the store at rawURL is a bucket.
+func InBucket(rawURL string) bool {
+	u, err := url.Parse(rawURL)
+	return err == nil && slices.Contains([]string{"s3", "js+s3", "gs", "azblob"}, u.Scheme)
+}
+
 // UsesBuckets reports whether c keeps or leaves content in buckets.
 func UsesBuckets(c config.Config) bool {
-	return slices.ContainsFunc(append([]string{c.Store.Packs}, c.Sources.Roots...), func(raw string) bool {
-		u, err := url.Parse(raw)
-		return err == nil && slices.Contains([]string{"s3", "gs", "azblob"}, u.Scheme)
-	})
+	return InBucket(c.Store.Packs) || slices.ContainsFunc(c.Sources.Roots, InBucket)
 }

@@ -84,7 +84,7 @@ func Default(home string) Config {
 		Admin:  Admin{Listen: "127.0.0.1:5080"},
 		Verify: Verify{Mode: "once"},
 		Scrub:  Scrub{Enabled: true, Rate: 16 << 20, Interval: Duration(7 * 24 * time.Hour)},
-		Cache:  Cache{Index: 32 << 20, Plans: 16 << 20, Blocks: 16 << 20},
+		Cache:  Cache{Index: 32 << 20, Plans: 16 << 20, Blocks: 16 << 20, DiskDir: "cache"},
 		Log:    Log{Level: "info", Format: "json", Access: true},
 		Trace:  Trace{SampleRatio: 1},
 	}

@@ -102,7 +102,7 @@ type Scrub struct {
 	Interval Duration `toml:"interval"`
 }
 
-// Memory for caches. 0 turns one off.
+// Caches. 0 turns one off.
 type Cache struct {
 	// The embedded index's own cache of its pages.
 	Index Size `toml:"index"`
@@ -110,6 +110,11 @@ type Cache struct {
 	Plans Size `toml:"plans"`
 	// Small blocks that were recently read, such as directories.
 	Blocks Size `toml:"blocks"`
+	// Disk for what a node reads of packs in a bucket, on which it reads them again. It
+	// is kept over restarts.
+	Disk Size `toml:"disk"`
+	// The directory of that.
+	DiskDir string `toml:"disk_dir"`
 }
 
 // What the node writes to standard error.

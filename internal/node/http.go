@@ -195,9 +195,8 @@ func (n *server) controlServer(s *scrub.Scrubber) *control.Server {
 				if err != nil {
 					return err
 				}
-				n.stores.Streamer.Distrust(loc)
 				n.stores.quarantined.Store(true)
-				return nil
+				return n.stores.distrust(ctx, loc)
 			},
 		},
 	})

@@ -60,11 +60,19 @@ func (x *Indexer) Run(ctx context.Context, src origin.Source, o *origin.ScanOpti
 
 // distrust has this process and the node, if there is one, forget what they hold of loc.
 func (s *Stores) distrust(ctx context.Context, loc index.Location) error {
+	s.uncache(ctx, loc)
 	s.Streamer.Distrust(loc)
 	if s.node == nil {
 		return nil
 	}
 	return s.node.Do(ctx, CommandDistrust, loc.Encode(), io.Discard)
+}
+
+// uncache forgets what the cache on disk has of loc, which may be mended meanwhile.
+func (s *Stores) uncache(ctx context.Context, loc index.Location) {
+	if s.cache != nil && loc.Path == "" {
+		s.cache.Forget(ctx, pack.Key(loc.Pack))
+	}
 }
 
 // removePack removes a pack and everything in it.

@@ -6,9 +6,11 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"path/filepath"
 	"time"
 
 	"github.com/hashstream/hashstream/blob"
+	"github.com/hashstream/hashstream/blob/cacheblob"
 	"github.com/hashstream/hashstream/blob/cloudblob"
 	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/internal/backends"
@@ -88,6 +90,9 @@ func (s *Stores) openPacks(ctx context.Context, c config.Config, o opening) (blo
 		return nil, err
 	}
 	s.closers = append(s.closers, closer)
+	if g, err = s.cached(c, o, g); err != nil {
+		return nil, err
+	}
 	if o.metrics != nil {
 		g = o.metrics.Blob("packs", g)
 	}
@@ -99,6 +104,47 @@ func (s *Stores) openPacks(ctx context.Context, c config.Config, o opening) (blo
 		return nil, fmt.Errorf("node: packs %s cannot be described: %w", config.Redact(c.Store.Packs), fs.ErrInvalid)
 	}
 	return readOnly{stater}, nil
+}
+
+// cached puts a cache on disk before packs in a bucket, if this is a node that is to have one.
+func (s *Stores) cached(c config.Config, o opening, g blob.Getter) (blob.Getter, error) {
+	inner, ok := g.(blob.Store)
+	if !o.owner || c.Cache.Disk == 0 || !ok || !backends.InBucket(c.Store.Packs) {
+		return g, nil
+	}
+	dir := c.Cache.DiskDir
+	if !filepath.IsAbs(dir) {
+		dir = filepath.Join(c.Home, dir)
+	}
+	cache, err := cacheblob.Open(dir, &cacheblob.Options{Size: int64(c.Cache.Disk), Trace: o.cacheTrace()})
+	if err != nil {
+		return nil, fmt.Errorf("node: cache.disk_dir: %w", err)
+	}
+	s.closers = append(s.closers, cache)
+	store := cache.Wrap(config.Redact(c.Store.Packs), inner, &cacheblob.WrapOptions{Immutable: true})
+	s.cache, _ = store.(interface {
+		Forget(ctx context.Context, key string)
+	})
+	return store, nil
+}
+
+// cacheTrace counts lookups and logs failures, which cost nothing but time.
+func (o opening) cacheTrace() *cacheblob.Trace {
+	t := &cacheblob.Trace{}
+	if o.metrics != nil {
+		hit, miss := o.metrics.Cache("disk")
+		t.Page = func(_ context.Context, found bool, _ int) {
+			if found {
+				hit()
+			} else {
+				miss()
+			}
+		}
+	}
+	if o.log != nil {
+		t.Error = func(ctx context.Context, err error) { o.log.WarnContext(ctx, "cache", "error", err) }
+	}
+	return t
 }
 
 // readOnly is a store that others write.

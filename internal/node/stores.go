@@ -34,6 +34,9 @@ type Stores struct {
 	Streamer *streamer.Streamer
 	Sources  *backends.Sources
 
+	cache interface { // of packs on disk, or nil
+		Forget(ctx context.Context, key string)
+	}
 	log         *slog.Logger
 	quarantined atomic.Bool // something was, or was released
 
@@ -116,6 +119,7 @@ func (s *Stores) quarantine(ctx context.Context, d digest.Digest, loc index.Loca
 	if s.log != nil {
 		s.log.ErrorContext(ctx, "corrupt", "block", d.String(), "location", loc.String(), "error", cause)
 	}
+	s.uncache(ctx, loc)
 	err := index.Quarantine(ctx, s.KV, d, loc, cause.Error())
 	s.quarantined.Store(true)
 	if err != nil && s.log != nil {
