@@ -48,6 +48,7 @@ type root struct {
 	store  blobfs.Store
 	list   func(ctx context.Context, prefix string) iter.Seq2[blobfs.Entry, error] // nil for directories and web servers
 	closer io.Closer
+	before io.Closer // of the directory that was there before, whose files may be open
 }
 
 // NewSources returns the sources below the roots, which are absolute paths or URLs. It
@@ -71,8 +72,10 @@ func NewSources(roots []string, o *Options) (*Sources, error) {
 func (s *Sources) Close() error {
 	var errs []error
 	for _, r := range s.roots {
-		if r.closer != nil {
-			errs = append(errs, r.closer.Close())
+		for _, c := range []io.Closer{r.closer, r.before} {
+			if c != nil {
+				errs = append(errs, c.Close())
+			}
 		}
 	}
 	return errors.Join(errs...)
@@ -144,7 +147,40 @@ func (s *Sources) GetIf(ctx context.Context, path, identity string, off, n int64
 	if err != nil {
 		return nil, err
 	}
-	return store.GetIf(ctx, key, identity, off, n)
+	obj, err := store.GetIf(ctx, key, identity, off, n)
+	if r.tree && errors.Is(err, fs.ErrNotExist) {
+		if store = r.renewed(store); store != nil {
+			return store.GetIf(ctx, key, identity, off, n)
+		}
+	}
+	return obj, err
+}
+
+// renewed opens a directory anew if another has taken its place since store was opened, as
+// when a disk is mounted. It returns nil if none has.
+func (r *root) renewed(store blobfs.Store) blobfs.Store {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.store != store {
+		return r.store // somebody else was faster
+	}
+	now, err := os.Stat(r.name)
+	if err != nil {
+		return nil
+	}
+	was, err := fs.Stat(store.(*treeblob.Tree).FS(), ".")
+	if err == nil && os.SameFile(was, now) {
+		return nil
+	}
+	t, err := treeblob.Open(r.name)
+	if err != nil {
+		return nil
+	}
+	if r.before != nil {
+		r.before.Close()
+	}
+	r.before, r.store, r.closer = r.closer, t, t
+	return t
 }
 
 func (r *root) open(ctx context.Context, o Options) (blobfs.Store, func(context.Context, string) iter.Seq2[blobfs.Entry, error], error) {

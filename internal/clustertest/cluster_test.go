@@ -352,7 +352,7 @@ func (c *cluster) talk(n *node, b *bucket, postgres *servertest.Server) {
 				{"-v", "add", "--in-place", b.url("data")}, {"add", "-q", b.name}, {"config", "check"}, {"-v", "pipeline", "work"},
 				{"add", "--in-place", "https://somebody:" + wrong + "@127.0.0.1:1/file?token=" + wrong},
 			} {
-				ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+				ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 				other.run(ctx, "talks", args...)
 				cancel()
 			}
@@ -361,9 +361,10 @@ func (c *cluster) talk(n *node, b *bucket, postgres *servertest.Server) {
 	talking.Wait()
 	// And with a database that goes away.
 	postgres.Stop()
-	n.get("/ipfs/bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e?format=raw")
 	short, done := context.WithTimeout(ctx, 3*time.Second)
 	defer done()
-	c.run(short, "scans", "-v", "scan", "--json")
+	talking.Go(func() { n.get("/ipfs/bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e?format=raw") })
+	talking.Go(func() { c.run(short, "scans", "-v", "scan", "--json") })
 	n.tell()
+	talking.Wait()
 }
