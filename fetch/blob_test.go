@@ -130,7 +130,7 @@ func liars() map[string]func(w http.ResponseWriter, right []byte) {
 		"bad request":   func(w http.ResponseWriter, _ []byte) { http.Error(w, "unknown format", 400) },
 		"not found":     func(w http.ResponseWriter, _ []byte) { http.NotFound(w, nil) },
 		"failure":       func(w http.ResponseWriter, _ []byte) { http.Error(w, "sorry", 500) },
-		"not there yet": func(w http.ResponseWriter, _ []byte) { http.Error(w, "wait", 503) },
+		"not there yet": func(w http.ResponseWriter, _ []byte) { http.Error(w, "wait", http.StatusServiceUnavailable) },
 	}
 }
 

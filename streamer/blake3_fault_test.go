@@ -32,13 +32,13 @@ func TestBlobDamaged(t *testing.T) {
 				h := newHome(t)
 				data := random(2, big)
 				d := h.addBlob(t, data)
-				s, bad, _ := h.trees(streamer.Options{})
+				s, _, _ := h.trees(streamer.Options{})
 				sel := rawOf(d)
 				if proof {
 					sel = proofOf(d, nil)
 				}
 				good := sent(t, s, sel)
-				s, bad, _ = h.trees(streamer.Options{})
+				s, bad, _ := h.trees(streamer.Options{})
 				damage(t, filepath.Join(h.dir, index.BlobKey(d)))
 				body, err := s.Open(t.Context(), sel)
 				must(t, err)
