@@ -40,7 +40,7 @@ type lister struct {
 	id     catalog.ID
 	tree   Tree
 	status Status // of the source, as it was
-	w      writer
+	w      *catalog.Writer
 	report Report
 	gone   []goneFile
 	todo   func(file string, size int64) bool // takes a file to be hashed; false ends the listing
@@ -62,12 +62,12 @@ const maxGone = 1 << 18
 
 // run lists everything.
 func (l *lister) run(ctx context.Context) error {
-	l.w = writer{kv: l.x.stores.KV}
+	l.w = catalog.NewWriter(l.x.stores.KV)
 	if l.tree.Name == "." {
 		if err := l.dir(ctx, ".", 0); err != nil {
 			return err
 		}
-		return l.w.flush(ctx)
+		return l.w.Flush(ctx)
 	}
 	fi, err := fs.Lstat(l.tree.FS, l.tree.Name)
 	if err != nil {
@@ -76,7 +76,7 @@ func (l *lister) run(ctx context.Context) error {
 	if err := l.merge(ctx, path.Dir(l.tree.Name), []fs.DirEntry{fs.FileInfoToDirEntry(fi)}, 0); err != nil {
 		return err
 	}
-	return l.w.flush(ctx)
+	return l.w.Flush(ctx)
 }
 
 func (l *lister) dir(ctx context.Context, dir string, depth int) error {
@@ -294,7 +294,7 @@ func (l *lister) change(ctx context.Context, op kv.Op) error {
 	if err := l.mark(ctx); err != nil {
 		return err
 	}
-	return l.w.put(ctx, op)
+	return l.w.Put(ctx, op)
 }
 
 // mark notes, before the first change, that the catalog is ahead of the root.
@@ -335,10 +335,10 @@ func (l *lister) tidy(ctx context.Context) error {
 			continue
 		}
 		if same, err := catalog.DecodeSame(b); err == nil && same.Path == g.path {
-			if err := l.w.put(ctx, kv.Delete(g.key)); err != nil {
+			if err := l.w.Put(ctx, kv.Delete(g.key)); err != nil {
 				return err
 			}
 		}
 	}
-	return l.w.flush(ctx)
+	return l.w.Flush(ctx)
 }

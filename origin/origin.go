@@ -99,6 +99,15 @@ func (s Source) id() catalog.ID {
 	return catalog.ID(sum[:16])
 }
 
+// fileLevel is the level of the records of files. Directories are assembled from the plans
+// of files, so there are some whatever the level of the source.
+func (s Source) fileLevel() index.Level {
+	if s.Level == index.LevelSingle {
+		return index.LevelAll
+	}
+	return s.Level
+}
+
 // Job is the id of the pipeline's job that indexes the source.
 func (s Source) Job() string {
 	id := s.id()
@@ -188,23 +197,23 @@ func (x *Indexer) Forget(ctx context.Context, src Source) error {
 	if err != nil {
 		return fmt.Errorf("origin: forget %s: %w", src.URL, err)
 	}
-	w := writer{kv: x.stores.KV}
+	w := catalog.NewWriter(x.stores.KV)
 	for p, err := range x.stores.KV.Scan(ctx, kv.Prefix(catalog.Prefix(src.id()))) {
 		if err != nil {
 			return fmt.Errorf("origin: forget %s: %w", src.URL, err)
 		}
 		e, err := catalog.Decode(p.Value)
 		if err == nil && e.Kind == catalog.File {
-			err = w.put(ctx, index.RemovalOf(e.Location))
+			err = w.Put(ctx, index.RemovalOf(e.Location))
 		}
 		if err == nil {
-			err = w.put(ctx, kv.Delete(p.Key))
+			err = w.Put(ctx, kv.Delete(p.Key))
 		}
 		if err != nil {
 			return fmt.Errorf("origin: forget %s: %w", src.URL, err)
 		}
 	}
-	err = w.flush(ctx)
+	err = w.Flush(ctx)
 	if err == nil {
 		err = x.drop(ctx, st)
 	}

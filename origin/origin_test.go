@@ -171,7 +171,7 @@ func small(t *testing.T) unixfs.Profile {
 // TestSameAsAdd compares random trees in place with the same trees added.
 func TestSameAsAdd(t *testing.T) {
 	for seed := range uint64(30) {
-		level := []index.Level{index.LevelAll, index.LevelMultiple, index.LevelAll}[seed%3]
+		level := []index.Level{index.LevelAll, index.LevelMultiple, index.LevelSingle}[seed%3]
 		t.Run(fmt.Sprintf("%d %s", seed, level), func(t *testing.T) {
 			s := newSite(t, level)
 			randomTree(t, rand.New(rand.NewPCG(seed, 7)), s.dir)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/ingest"
+	"github.com/hashstream/hashstream/origin/catalog"
 	"github.com/hashstream/hashstream/pipeline"
 )
 
@@ -85,6 +86,7 @@ func (x *Indexer) scan(ctx context.Context, src Source, o ScanOptions) (Scanned,
 		return s, err
 	}
 	s.Result, next.plan, next.packs = made.Result, made.plan, made.packs
+	s.Result.Stored = made.Root != st.Root
 	next.Root, next.DAGSize, next.Blocks, next.Duplicates = s.Result.Root, s.Result.DAGSize, s.Result.Blocks, s.Result.Duplicates
 	if err := x.save(ctx, next); err != nil {
 		return s, err
@@ -190,11 +192,11 @@ func (l *lister) tasks(ctx context.Context, yield func([]byte, error) bool) erro
 }
 
 func (x *Indexer) save(ctx context.Context, st Status) error {
-	w := writer{kv: x.stores.KV}
-	if err := w.put(ctx, putSource(st)); err != nil {
+	w := catalog.NewWriter(x.stores.KV)
+	if err := w.Put(ctx, putSource(st)); err != nil {
 		return err
 	}
-	return w.flush(ctx)
+	return w.Flush(ctx)
 }
 
 // drop removes what was assembled for a root that was replaced. Sources with the same

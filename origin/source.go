@@ -2,7 +2,6 @@ package origin
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 
@@ -72,30 +71,4 @@ func decodeSource(b []byte) (Status, error) {
 	}
 	r.plan, r.packs, r.dirty = r.Plan, r.Packs, r.Dirty
 	return r.Status, nil
-}
-
-// writer collects writes into batches.
-type writer struct {
-	kv    kv.Store
-	ops   []kv.Op
-	bytes int
-}
-
-const maxBatch = 1 << 20 // bytes
-
-func (w *writer) put(ctx context.Context, op kv.Op) error {
-	w.ops = append(w.ops, op)
-	if w.bytes += len(op.Key) + len(op.Value); w.bytes > maxBatch {
-		return w.flush(ctx)
-	}
-	return nil
-}
-
-func (w *writer) flush(ctx context.Context) error {
-	if len(w.ops) == 0 {
-		return nil
-	}
-	err := w.kv.Batch(ctx, w.ops)
-	w.ops, w.bytes = w.ops[:0], 0
-	return err
 }

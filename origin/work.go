@@ -43,8 +43,8 @@ func (x *Indexer) Work(ctx context.Context, t pipeline.Task) error {
 	}
 	defer closer.Close()
 	w := worker{x: x, src: todo.Source, id: todo.Source.id(), tree: tree}
-	w.out = writer{kv: x.stores.KV}
-	if w.dst, err = x.stores.Destination(w.src.Level); err != nil {
+	w.out = catalog.NewWriter(x.stores.KV)
+	if w.dst, err = x.stores.Destination(w.src.fileLevel()); err != nil {
 		return fmt.Errorf("origin: %w", err)
 	}
 	if w.src.Blob { // found by its own record alone, whatever the level
@@ -63,7 +63,7 @@ type worker struct {
 	id   catalog.ID
 	tree Tree
 	dst  ingest.Destination
-	out  writer
+	out  *catalog.Writer
 }
 
 func (w *worker) run(ctx context.Context, files []string) error {
@@ -80,7 +80,7 @@ func (w *worker) run(ctx context.Context, files []string) error {
 		}
 	}
 	failed.add(w.hash(ctx, unknown))
-	if err := w.out.flush(ctx); err != nil {
+	if err := w.out.Flush(ctx); err != nil {
 		return err
 	}
 	return failed.err()
@@ -199,14 +199,14 @@ func (w *worker) record(ctx context.Context, name string, size int64, c cid.Cid,
 		if err == nil && fi.Mode().IsRegular() && w.tree.Identity(fi) == loc.Version {
 			e.Young = time.Since(fi.ModTime()) < coarse
 			if e.Same = w.src.sameKey(w.tree.Same(fi)); !e.Young {
-				err = w.out.put(ctx, kv.Put(e.Same, catalog.Same{CID: c, Path: loc.Path}.Encode()))
+				err = w.out.Put(ctx, kv.Put(e.Same, catalog.Same{CID: c, Path: loc.Path}.Encode()))
 			}
 			if err != nil {
 				return err
 			}
 		}
 	}
-	return w.out.put(ctx, kv.Put(catalog.Key(w.id, name), e.Encode()))
+	return w.out.Put(ctx, kv.Put(catalog.Key(w.id, name), e.Encode()))
 }
 
 // coarse is the coarsest clock of a file system, and then some: what changed a file at an

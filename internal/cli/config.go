@@ -1,21 +1,20 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashstream/hashstream/internal/cli/app"
 	"github.com/hashstream/hashstream/internal/config"
 )
 
-func (a *app) initCommand() *cobra.Command {
+func (a commands) initCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "init",
 		Short: "Create the home directory and a documented configuration file",
@@ -26,23 +25,23 @@ file that exists is kept. It prints the name of the file.`,
   hashstream --home /srv/hashstream init`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			home, err := config.HomeDir(a.home, a.Environ)
+			home, err := config.HomeDir(a.Home, a.Environ)
 			if err != nil {
-				return usage(err)
+				return app.Usage(err)
 			}
-			return failed(a.init(home))
+			return app.Failed(a.init(home))
 		},
 	}
 }
 
-func (a *app) init(home string) error {
+func (a commands) init(home string) error {
 	if err := os.MkdirAll(home, 0o700); err != nil {
 		return err
 	}
 	name := filepath.Join(home, config.FileName)
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		a.notef("it exists and was kept")
+		a.Notef("it exists and was kept")
 		_, err = fmt.Fprintln(a.Out, name)
 		return err
 	}
@@ -54,12 +53,12 @@ func (a *app) init(home string) error {
 		os.Remove(name)
 		return err
 	}
-	a.notef("next: hashstream add PATH, then hashstream serve")
+	a.Notef("next: hashstream add PATH, then hashstream serve")
 	_, err = fmt.Fprintln(a.Out, name)
 	return err
 }
 
-func (a *app) configCommand() *cobra.Command {
+func (a commands) configCommand() *cobra.Command {
 	var asJSON bool
 	check := &cobra.Command{
 		Use:   "check",
@@ -71,22 +70,22 @@ not exist or a value that cannot be used gives exit code 2.`,
   HASHSTREAM_GATEWAY_LISTEN=:80 hashstream config check --json`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			c, err := a.config(nil)
+			c, err := a.Config(nil)
 			if err != nil {
 				return err
 			}
 			if asJSON {
-				return a.printJSON(c)
+				return a.PrintJSON(c)
 			}
 			_, err = fmt.Fprint(a.Out, c.Describe())
 			return err
 		},
 	}
 	check.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return group("config", "Look at the configuration", check)
+	return app.Group("config", "Look at the configuration", check)
 }
 
-func (a *app) versionCommand() *cobra.Command {
+func (a commands) versionCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "version",
@@ -95,24 +94,12 @@ func (a *app) versionCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if asJSON {
-				return a.printJSON(map[string]string{"version": version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
+				return a.PrintJSON(map[string]string{"version": app.Version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
 			}
-			_, err := fmt.Fprintln(a.Out, "hashstream", version())
+			_, err := fmt.Fprintln(a.Out, "hashstream", app.Version())
 			return err
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, with the Go version and the platform")
 	return cmd
 }
-
-// version is what the Go toolchain recorded of the source.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "(devel)"
-	}
-	return info.Main.Version
-}
-
-// printJSON prints v as one line of JSON.
-func (a *app) printJSON(v any) error { return json.NewEncoder(a.Out).Encode(v) }

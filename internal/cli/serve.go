@@ -12,13 +12,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/internal/cli/app"
 	"github.com/hashstream/hashstream/internal/control"
 	"github.com/hashstream/hashstream/internal/node"
 	"github.com/hashstream/hashstream/internal/progress"
 	"github.com/hashstream/hashstream/scrub"
 )
 
-func (a *app) serveCommand() *cobra.Command {
+func (a commands) serveCommand() *cobra.Command {
 	var listen, admin string
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -49,18 +50,18 @@ standard error. Interrupt it to stop; running responses may end.`,
 	return cmd
 }
 
-func (a *app) serve(ctx context.Context, set map[string]string) error {
-	if a.verbose {
+func (a commands) serve(ctx context.Context, set map[string]string) error {
+	if a.Verbose {
 		set["log.level"] = "debug"
 	}
-	c, err := a.config(set)
+	c, err := a.Config(set)
 	if err != nil {
 		return err
 	}
 	err = node.Serve(ctx, c, node.Options{
-		Version: version(),
+		Version: app.Version(),
 		Log:     a.Err,
-		Notify:  func(message string) { a.notef("%s", message) },
+		Notify:  func(message string) { a.Notef("%s", message) },
 		Ready: func(s control.Status) {
 			for _, name := range []string{"gateway", "admin"} {
 				if url := s.Addresses[name]; url != "" {
@@ -71,14 +72,14 @@ func (a *app) serve(ctx context.Context, set map[string]string) error {
 	})
 	switch {
 	case errors.Is(err, control.ErrRunning):
-		err = hint(err, "'hashstream status' tells about it; use another --home for a second node")
+		err = app.Hint(err, "'hashstream status' tells about it; use another --home for a second node")
 	case errors.Is(err, syscall.EADDRINUSE):
-		err = hint(err, "choose another address with --listen or --admin; port 0 picks a free one")
+		err = app.Hint(err, "choose another address with --listen or --admin; port 0 picks a free one")
 	}
-	return failed(err)
+	return app.Failed(err)
 }
 
-func (a *app) statusCommand() *cobra.Command {
+func (a commands) statusCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
@@ -87,13 +88,13 @@ func (a *app) statusCommand() *cobra.Command {
   hashstream status --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withRunning(cmd.Context(), func(c *control.Client) error {
+			return a.WithRunning(cmd.Context(), func(c *control.Client) error {
 				s, err := c.Status(cmd.Context())
 				if err != nil {
 					return err
 				}
 				if asJSON {
-					return a.printJSON(s)
+					return a.PrintJSON(s)
 				}
 				_, err = fmt.Fprintf(a.Out, "version  %s\npid      %d\nuptime   %s\nhome     %s\ngateway  %s\nadmin    %s\npacks    %s\nindex    %s\n",
 					s.Version, s.PID, s.Uptime(time.Now()), s.Home, s.Addresses["gateway"], s.Addresses["admin"], s.Packs, s.Index)
@@ -105,30 +106,7 @@ func (a *app) statusCommand() *cobra.Command {
 	return cmd
 }
 
-// withRunning calls f with the node of this home, which must run.
-func (a *app) withRunning(ctx context.Context, f func(*control.Client) error) error {
-	c, err := a.config(nil)
-	if err != nil {
-		return err
-	}
-	client, err := dial(ctx, c.Home, "start one with 'hashstream serve'")
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	return f(client)
-}
-
-// dial connects to the node of home.
-func dial(ctx context.Context, home, advice string) (*control.Client, error) {
-	client, err := control.Dial(ctx, home)
-	if errors.Is(err, control.ErrNoNode) {
-		err = hint(fmt.Errorf("no node is running in %s", home), "%s", advice)
-	}
-	return client, failed(err)
-}
-
-func (a *app) scrubCommand() *cobra.Command {
+func (a commands) scrubCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "scrub",
@@ -140,9 +118,9 @@ verify'.`,
 		Example: `  hashstream scrub
   hashstream scrub --json`,
 		Args:        cobra.NoArgs,
-		Annotations: interruptible(resumeReading),
+		Annotations: app.Interruptible(app.ResumeReading),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withRunning(cmd.Context(), func(c *control.Client) error {
+			return a.WithRunning(cmd.Context(), func(c *control.Client) error {
 				var out bytes.Buffer
 				if err := c.Do(cmd.Context(), node.CommandScrub, nil, &out); err != nil {
 					return err
@@ -155,14 +133,14 @@ verify'.`,
 	return cmd
 }
 
-func (a *app) printScrub(data []byte, asJSON bool) error {
+func (a commands) printScrub(data []byte, asJSON bool) error {
 	var r scrub.Report
 	err := json.Unmarshal(data, &r)
 	if err != nil {
 		return err
 	}
 	if asJSON {
-		err = a.printJSON(r)
+		err = a.PrintJSON(r)
 	} else {
 		_, err = fmt.Fprintf(a.Out, "%d packs, %s, %d faults, %d blocks released\n", r.Packs, progress.Size(r.Bytes), r.Faults, r.Released)
 	}

@@ -101,8 +101,8 @@ func Hashstream() Rules {
 		MaxFile:    400,
 		MaxPackage: 1200,
 		// What is larger has a limit of its own, to be lowered and not raised: a
-		// protocol with all its corners, an index format with its two levels, a pass
-		// over files that is parallel and ordered, and one file for each command.
-		Sizes: map[string]int{"cmd/hashstream": 15, "gateway": 1900, "index": 1500, "ingest": 1450, "internal/cli": 2150},
+		// protocol with all its corners, an index format with its two levels, and a pass
+		// over files that is parallel and ordered.
+		Sizes: map[string]int{"cmd/hashstream": 15, "gateway": 1900, "index": 1500, "ingest": 1450},
 	}
 }

@@ -67,14 +67,24 @@ func TestFaults(t *testing.T) {
 		"status": {faultproxy.Status(403, "AccessDenied"), func(resp *http.Response, body string, err error) bool {
 			return resp.StatusCode == 403 && strings.Contains(body, "<Code>AccessDenied</Code>")
 		}},
-		"header":  {faultproxy.Header("Content-Range", "bytes 1-10/11"), func(resp *http.Response, body string, err error) bool { return resp.Header.Get("Content-Range") == "bytes 1-10/11" }},
+		"header": {faultproxy.Header("Content-Range", "bytes 1-10/11"), func(resp *http.Response, body string, err error) bool {
+			return resp.Header.Get("Content-Range") == "bytes 1-10/11"
+		}},
 		"without": {faultproxy.Header("Content-Range", ""), func(resp *http.Response, body string, err error) bool { return resp.Header["Content-Range"] == nil }},
-		"cut":     {faultproxy.Cut(4), func(resp *http.Response, body string, err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) && body == "0123" }},
-		"stall":   {faultproxy.Stall(4), func(resp *http.Response, body string, err error) bool { return errors.Is(err, context.DeadlineExceeded) && body == "0123" }},
-		"silence": {faultproxy.Silence(), func(resp *http.Response, body string, err error) bool { return errors.Is(err, context.DeadlineExceeded) && resp == nil }},
-		"delay":   {faultproxy.Delay(time.Hour), func(resp *http.Response, body string, err error) bool { return errors.Is(err, context.DeadlineExceeded) }},
-		"do":      {faultproxy.Do(func() { called = true }), func(resp *http.Response, body string, err error) bool { return called && body == content }},
-		"method":  {faultproxy.Status(500, "").Method("PUT"), func(resp *http.Response, body string, err error) bool { return body == content }},
+		"cut": {faultproxy.Cut(4), func(resp *http.Response, body string, err error) bool {
+			return errors.Is(err, io.ErrUnexpectedEOF) && body == "0123"
+		}},
+		"stall": {faultproxy.Stall(4), func(resp *http.Response, body string, err error) bool {
+			return errors.Is(err, context.DeadlineExceeded) && body == "0123"
+		}},
+		"silence": {faultproxy.Silence(), func(resp *http.Response, body string, err error) bool {
+			return errors.Is(err, context.DeadlineExceeded) && resp == nil
+		}},
+		"delay": {faultproxy.Delay(time.Hour), func(resp *http.Response, body string, err error) bool {
+			return errors.Is(err, context.DeadlineExceeded)
+		}},
+		"do":     {faultproxy.Do(func() { called = true }), func(resp *http.Response, body string, err error) bool { return called && body == content }},
+		"method": {faultproxy.Status(500, "").Method("PUT"), func(resp *http.Response, body string, err error) bool { return body == content }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := start(t)

@@ -1,4 +1,4 @@
-package cli
+package deliver
 
 import (
 	"context"
@@ -13,11 +13,12 @@ import (
 
 	"github.com/hashstream/hashstream/block"
 	"github.com/hashstream/hashstream/fetch"
+	"github.com/hashstream/hashstream/internal/cli/app"
 	"github.com/hashstream/hashstream/internal/node"
 	"github.com/hashstream/hashstream/internal/progress"
 )
 
-func (a *app) getCommand() *cobra.Command {
+func (a commands) getCommand() *cobra.Command {
 	var out output
 	var gateways []string
 	var part string
@@ -45,7 +46,7 @@ gives exit code 4, content that none of them has 3.`,
   hashstream get bafk… --range 4096: -o rest        from there to the end; -4096: is the last 4096 bytes
   hashstream get bafy… --gateway https://trustless-gateway.link --gateway http://127.0.0.1:8080`,
 		Args:        cobra.ExactArgs(1),
-		Annotations: interruptible(resumeWriting),
+		Annotations: app.Interruptible(app.ResumeWriting),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sel, err := parseTarget(args[0])
 			if err != nil {
@@ -56,7 +57,7 @@ gives exit code 4, content that none of them has 3.`,
 					return err
 				}
 				if out.name == "" {
-					out.name = stdout
+					out.name = app.Dash
 				}
 			}
 			if out.name == "" {
@@ -71,12 +72,12 @@ gives exit code 4, content that none of them has 3.`,
 	return cmd
 }
 
-func (a *app) get(ctx context.Context, gateways []string, sel block.Selection, out output) error {
+func (a commands) get(ctx context.Context, gateways []string, sel block.Selection, out output) error {
 	if err := a.checkOutput(out); err != nil {
 		return err
 	}
 	if sel.Bytes != nil && out.format != "file" {
-		return usagef("--range is of the bytes of a file; it takes no --format %s", out.format)
+		return app.Usagef("--range is of the bytes of a file; it takes no --format %s", out.format)
 	}
 	gateways, err := a.gateways(ctx, gateways)
 	if err != nil {
@@ -84,9 +85,9 @@ func (a *app) get(ctx context.Context, gateways []string, sel block.Selection, o
 	}
 	p := a.outputProgress("fetched", out)
 	defer p.Stop()
-	client, err := fetch.New(gateways, &fetch.Options{UserAgent: "hashstream/" + version(), Proxy: http.ProxyFromEnvironment, Trace: a.fetchTrace(p)})
+	client, err := fetch.New(gateways, &fetch.Options{UserAgent: "hashstream/" + app.Version(), Proxy: http.ProxyFromEnvironment, Trace: a.fetchTrace(p)})
 	if err != nil {
-		return usage(err)
+		return app.Usage(err)
 	}
 	defer client.Close()
 	if sel.Bytes != nil {
@@ -95,36 +96,36 @@ func (a *app) get(ctx context.Context, gateways []string, sel block.Selection, o
 	return a.write(ctx, remote{client, p}, sel, out, p)
 }
 
-func (a *app) fetchTrace(p *progress.Bar) *fetch.Trace {
+func (a commands) fetchTrace(p *progress.Bar) *fetch.Trace {
 	t := &fetch.Trace{Bytes: func(n int) { p.Add(int64(n)) }}
-	if a.verbose {
-		t.Request = func(_, url string) { a.notef("request %s", url) }
+	if a.Verbose {
+		t.Request = func(_, url string) { a.Notef("request %s", url) }
 	}
 	t.Fallback = func(gateway string, why error) {
-		if a.verbose {
-			a.notef("gave up on %s: %v", gateway, why)
+		if a.Verbose {
+			a.Notef("gave up on %s: %v", gateway, why)
 		}
 	}
 	return t
 }
 
 // gateways returns those named, or else the node of this home.
-func (a *app) gateways(ctx context.Context, named []string) ([]string, error) {
+func (a commands) gateways(ctx context.Context, named []string) ([]string, error) {
 	if len(named) > 0 {
 		return named, nil
 	}
-	c, err := a.config(nil)
+	c, err := a.Config(nil)
 	if err != nil {
 		return nil, err
 	}
-	node, err := dial(ctx, c.Home, "add --gateway URL, or start a node with 'hashstream serve'")
+	node, err := app.Dial(ctx, c.Home, "add --gateway URL, or start a node with 'hashstream serve'")
 	if err != nil {
 		return nil, err
 	}
 	defer node.Close()
 	status, err := node.Status(ctx)
 	if err != nil {
-		return nil, failed(err)
+		return nil, app.Failed(err)
 	}
 	return []string{reachable(status.Addresses["gateway"])}, nil
 }
@@ -139,7 +140,7 @@ func reachable(url string) string {
 	return url
 }
 
-func (a *app) dumpCommand() *cobra.Command {
+func (a commands) dumpCommand() *cobra.Command {
 	var out output
 	cmd := &cobra.Command{
 		Use:   "dump CID[/PATH] [FILE]",
@@ -152,7 +153,7 @@ corrupt content 4.`,
   hashstream dump bafy… --format file site
   hashstream dump bafy…/index.html --format file`,
 		Args:        cobra.RangeArgs(1, 2),
-		Annotations: interruptible(resumeWriting),
+		Annotations: app.Interruptible(app.ResumeWriting),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sel, err := parseTarget(args[0])
 			if err != nil {
@@ -160,12 +161,12 @@ corrupt content 4.`,
 			}
 			if len(args) == 2 {
 				if out.name != "" {
-					return usagef("FILE and --output exclude each other")
+					return app.Usagef("FILE and --output exclude each other")
 				}
 				out.name = args[1]
 			}
 			if out.name == "" {
-				out.name, out.implied = stdout, true
+				out.name, out.implied = app.Dash, true
 			}
 			return a.dump(cmd.Context(), sel, out)
 		},
@@ -174,16 +175,16 @@ corrupt content 4.`,
 	return cmd
 }
 
-func (a *app) dump(ctx context.Context, sel block.Selection, out output) error {
+func (a commands) dump(ctx context.Context, sel block.Selection, out output) error {
 	if err := a.checkOutput(out); err != nil {
 		return err
 	}
-	return a.withHome(ctx, func(s *node.Stores) error {
+	return a.WithHome(ctx, func(s *node.Stores) error {
 		p := a.outputProgress("read", out)
 		defer p.Stop()
 		err := a.write(ctx, local{s.Streamer, p}, sel, out, p)
-		if exitCode(err) == exitNotFound {
-			err = hint(err, "this home does not have it; 'hashstream get --gateway URL' fetches it from elsewhere")
+		if app.ExitCode(err) == app.ExitNotFound {
+			err = app.Hint(err, "this home does not have it; 'hashstream get --gateway URL' fetches it from elsewhere")
 		}
 		return err
 	})
@@ -197,13 +198,13 @@ func parseTarget(s string) (block.Selection, error) {
 	name, path, _ := strings.Cut(rest, "/")
 	root, err := cid.Decode(name)
 	if err != nil {
-		return block.Selection{}, usagef("%q is not a CID: %v", name, err)
+		return block.Selection{}, app.Usagef("%q is not a CID: %v", name, err)
 	}
 	sel := block.Selection{Root: root, Scope: block.ScopeAll, Dups: true, Encoding: block.EncodingCAR}
 	for part := range strings.SplitSeq(path, "/") {
 		if isURL {
 			if part, err = url.PathUnescape(part); err != nil {
-				return block.Selection{}, usagef("%q: %v", s, err)
+				return block.Selection{}, app.Usagef("%q: %v", s, err)
 			}
 		}
 		if part != "" {

@@ -1,4 +1,4 @@
-package cli
+package keep
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
+	"github.com/hashstream/hashstream/internal/cli/app"
 	"github.com/hashstream/hashstream/internal/node"
 	"github.com/hashstream/hashstream/kv"
 	"github.com/hashstream/hashstream/kv/archive"
@@ -19,7 +20,7 @@ import (
 	"github.com/hashstream/hashstream/outboard"
 )
 
-func (a *app) indexBackup() *cobra.Command {
+func (a commands) indexBackup() *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "backup FILE",
@@ -31,24 +32,24 @@ packs are files or objects of their own, which any tool can copy.`,
   hashstream index backup - | zstd > index.keys.zst`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withHome(cmd.Context(), func(s *node.Stores) error { return a.backup(cmd.Context(), s, args[0], force) })
+			return a.WithHome(cmd.Context(), func(s *node.Stores) error { return a.backup(cmd.Context(), s, args[0], force) })
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "replace FILE if it is there")
 	return cmd
 }
 
-func (a *app) backup(ctx context.Context, s *node.Stores, path string, force bool) error {
-	if path == stdin {
+func (a commands) backup(ctx context.Context, s *node.Stores, path string, force bool) error {
+	if path == app.Dash {
 		_, err := archive.Write(ctx, a.Out, s.KV)
-		return failed(err)
+		return app.Failed(err)
 	}
 	if _, err := os.Lstat(path); err == nil && !force {
 		return fmt.Errorf("backup %s: %w", path, os.ErrExist)
 	}
 	part, err := os.CreateTemp(filepath.Dir(path), ".hashstream-backup-*")
 	if err != nil {
-		return failed(err)
+		return app.Failed(err)
 	}
 	defer os.Remove(part.Name()) // nothing, once it has its name
 	n, err := archive.Write(ctx, part, s.KV)
@@ -59,13 +60,13 @@ func (a *app) backup(ctx context.Context, s *node.Stores, path string, force boo
 		err = os.Rename(part.Name(), path)
 	}
 	if err != nil {
-		return failed(err)
+		return app.Failed(err)
 	}
-	a.notef("%s in %s", count(n, "key"), path)
+	a.Notef("%s in %s", app.Count(n, "key"), path)
 	return nil
 }
 
-func (a *app) indexRestore() *cobra.Command {
+func (a commands) indexRestore() *cobra.Command {
 	var merge bool
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
@@ -76,39 +77,39 @@ anything is written. What the index has already is kept only with --merge.`,
 		Example: `  hashstream index restore index.keys
   HASHSTREAM_STORE_INDEX=postgres://host/db hashstream index restore index.keys`,
 		Args:        cobra.ExactArgs(1),
-		Annotations: interruptible("run the same command again with --merge for the rest"),
+		Annotations: app.Interruptible("run the same command again with --merge for the rest"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withHome(cmd.Context(), func(s *node.Stores) error { return a.restore(cmd.Context(), s, args[0], merge) })
+			return a.WithHome(cmd.Context(), func(s *node.Stores) error { return a.restore(cmd.Context(), s, args[0], merge) })
 		},
 	}
 	cmd.Flags().BoolVar(&merge, "merge", false, "restore into an index that is not empty")
 	return cmd
 }
 
-func (a *app) restore(ctx context.Context, s *node.Stores, path string, merge bool) error {
+func (a commands) restore(ctx context.Context, s *node.Stores, path string, merge bool) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return missing(path, err)
+		return app.Missing(path, err)
 	}
 	defer f.Close()
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return usagef("%s is a pipe; write it to a file first, for it is read twice", path)
+		return app.Usagef("%s is a pipe; write it to a file first, for it is read twice", path)
 	}
 	empty, err := isEmpty(ctx, s.KV)
 	if err != nil {
-		return failed(err)
+		return app.Failed(err)
 	}
 	if !empty && !merge {
-		return hint(failed(errors.New("the index is not empty")), "add --merge to keep what it has, or empty it with 'hashstream index clear'")
+		return app.Hint(app.Failed(errors.New("the index is not empty")), "add --merge to keep what it has, or empty it with 'hashstream index clear'")
 	}
 	n, err := archive.Restore(ctx, s.KV, f)
 	switch {
 	case errors.Is(err, digest.ErrMismatch):
 		return fmt.Errorf("restore %s: %w", path, err)
 	case err != nil:
-		return failed(err)
+		return app.Failed(err)
 	}
-	a.notef("%s from %s", count(n, "key"), path)
+	a.Notef("%s from %s", app.Count(n, "key"), path)
 	return nil
 }
 

@@ -1,4 +1,4 @@
-package cli
+package content
 
 import (
 	"context"
@@ -15,10 +15,10 @@ import (
 	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/ingest"
 	"github.com/hashstream/hashstream/ingest/single"
+	"github.com/hashstream/hashstream/internal/cli/app"
 	"github.com/hashstream/hashstream/internal/config"
 	"github.com/hashstream/hashstream/internal/node"
 	"github.com/hashstream/hashstream/internal/progress"
-	"github.com/hashstream/hashstream/outboard"
 )
 
 // whole reports whether each file is to be one blob: BLAKE3 needs no chunks.
@@ -30,15 +30,15 @@ const chunked = "name the files one by one, or add --chunk-size 1MiB for a DAG o
 func (f *adding) checkWhole() error {
 	switch {
 	case f.wrap, f.dedup, f.profile != "":
-		return hint(usagef("a file is one block with --hash blake3; --wrap, --dedup and --profile are for DAGs of chunks"), "%s", chunked)
+		return app.Hint(app.Usagef("a file is one block with --hash blake3; --wrap, --dedup and --profile are for DAGs of chunks"), "%s", chunked)
 	case f.index == string(index.LevelNone):
-		return usagef("nobody would find a blob again; --hash blake3 takes no --index-writer none")
+		return app.Usagef("nobody would find a blob again; --hash blake3 takes no --index-writer none")
 	}
 	return nil
 }
 
 // addWhole adds every argument as one blob.
-func (a *app) addWhole(ctx context.Context, f *adding, c config.Config, args []string) error {
+func (a commands) addWhole(ctx context.Context, f *adding, c config.Config, args []string) error {
 	if err := f.checkWhole(); err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func (a *app) addWhole(ctx context.Context, f *adding, c config.Config, args []s
 	}
 	for _, in := range ins {
 		if in.dir {
-			return hint(usagef("%s is a directory, which has no form as one block", in.arg), "%s", chunked)
+			return app.Hint(app.Usagef("%s is a directory, which has no form as one block", in.arg), "%s", chunked)
 		}
 	}
 	h := bao.NewHasher(nil)
@@ -58,19 +58,19 @@ func (a *app) addWhole(ctx context.Context, f *adding, c config.Config, args []s
 			return single.Result{Digest: d, Size: size}, err
 		})
 	}
-	return a.withStores(ctx, c, func(s *node.Stores) error {
+	return a.WithStores(ctx, c, func(s *node.Stores) error {
 		objects, ok := s.Packs.(interface {
 			blob.Store
 			blob.Drafter
 		})
 		if !ok {
-			return failed(fmt.Errorf("the pack store cannot be written: %w", fs.ErrPermission))
+			return app.Failed(fmt.Errorf("the pack store cannot be written: %w", fs.ErrPermission))
 		}
 		return a.eachWhole(ctx, f, ins, func(r io.Reader) (single.Result, error) { return single.Add(ctx, r, objects, s.KV, h) })
 	})
 }
 
-func (a *app) eachWhole(ctx context.Context, f *adding, ins []input, add func(io.Reader) (single.Result, error)) error {
+func (a commands) eachWhole(ctx context.Context, f *adding, ins []input, add func(io.Reader) (single.Result, error)) error {
 	for _, in := range ins {
 		if err := a.oneWhole(ctx, f, in, add); err != nil {
 			return fmt.Errorf("add %s: %w", in.arg, err)
@@ -79,15 +79,15 @@ func (a *app) eachWhole(ctx context.Context, f *adding, ins []input, add func(io
 	return nil
 }
 
-func (a *app) oneWhole(ctx context.Context, f *adding, in input, add func(io.Reader) (single.Result, error)) error {
-	p := a.progress("added", f.quiet)
+func (a commands) oneWhole(ctx context.Context, f *adding, in input, add func(io.Reader) (single.Result, error)) error {
+	p := a.Progress("added", f.quiet)
 	defer p.Stop()
 	r, err := a.openWhole(ctx, in, p)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	res, err := add(&counter{contextReader{ctx, r}, p})
+	res, err := add(app.Counted(app.Until(ctx, r), p))
 	if err != nil {
 		return err
 	}
@@ -96,32 +96,32 @@ func (a *app) oneWhole(ctx context.Context, f *adding, in input, add func(io.Rea
 }
 
 // openWhole opens a file, and nothing that is none.
-func (a *app) openWhole(ctx context.Context, in input, p *progress.Bar) (io.ReadCloser, error) {
+func (a commands) openWhole(ctx context.Context, in input, p *progress.Bar) (io.ReadCloser, error) {
 	if in.path == "" {
-		return io.NopCloser(a.stdin(ctx)), nil
+		return io.NopCloser(a.Stdin(ctx)), nil
 	}
 	fi, err := os.Lstat(in.path)
 	if err != nil {
-		return nil, reason(err)
+		return nil, app.Reason(err)
 	}
 	switch {
 	case fi.Mode()&fs.ModeSymlink != 0:
-		return nil, hint(usagef("it is a symbolic link"), "add --dereference-args to follow it")
+		return nil, app.Hint(app.Usagef("it is a symbolic link"), "add --dereference-args to follow it")
 	case !fi.Mode().IsRegular():
 		return nil, ingest.ErrIrregular
 	}
 	p.Expect(fi.Size())
 	file, err := os.Open(in.path)
 	if err != nil {
-		return nil, reason(err)
+		return nil, app.Reason(err)
 	}
 	return file, nil
 }
 
-func (a *app) printWhole(f *adding, arg string, res single.Result) error {
+func (a commands) printWhole(f *adding, arg string, res single.Result) error {
 	root := res.Digest.CID(cid.Raw)
 	if f.json {
-		return a.printJSON(describeAdded(arg, ingest.Result{Root: root, Size: res.Size, DAGSize: uint64(res.Size), Blocks: 1, Stored: res.Stored}))
+		return a.PrintJSON(describeAdded(arg, ingest.Result{Root: root, Size: res.Size, DAGSize: uint64(res.Size), Blocks: 1, Stored: res.Stored}))
 	}
 	if f.quiet {
 		_, err := fmt.Fprintln(a.Out, root)
@@ -130,42 +130,11 @@ func (a *app) printWhole(f *adding, arg string, res single.Result) error {
 	_, err := fmt.Fprintln(a.Out, root, arg)
 	switch {
 	case f.dryRun:
-		a.notef("%s in one block; nothing was stored", progress.Size(res.Size))
+		a.Notef("%s in one block; nothing was stored", progress.Size(res.Size))
 	case !res.Stored:
-		a.notef("%s was there already; nothing was stored", progress.Size(res.Size))
+		a.Notef("%s was there already; nothing was stored", progress.Size(res.Size))
 	default:
-		a.notef("%s in one block", progress.Size(res.Size))
+		a.Notef("%s in one block", progress.Size(res.Size))
 	}
 	return err
-}
-
-// clearBlobs removes every object that is one block, and trees that nothing else needs.
-func clearBlobs(ctx context.Context, s *node.Stores) (n int64, err error) {
-	for info, err := range s.Packs.List(ctx, "") {
-		if err != nil {
-			return n, err
-		}
-		d, err := index.ParseBlobKey(info.Key)
-		if err != nil {
-			continue
-		}
-		if err = forget(ctx, s, index.StoredBlob(d)); err == nil {
-			err = s.Packs.Delete(ctx, info.Key)
-		}
-		if err == nil {
-			err = dropTree(ctx, s, d)
-		}
-		if err != nil {
-			return n, err
-		}
-		n++
-	}
-	return n, nil
-}
-
-func dropTree(ctx context.Context, s *node.Stores, d digest.Digest) error {
-	for _, err := range s.Index.Blobs(ctx, d) {
-		return err // it is elsewhere too
-	}
-	return outboard.Delete(ctx, s.KV, d)
 }

@@ -1,4 +1,4 @@
-package cli
+package deliver
 
 import (
 	"bufio"
@@ -17,13 +17,13 @@ import (
 	"github.com/hashstream/hashstream/dag"
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/fetch"
+	"github.com/hashstream/hashstream/internal/cli/app"
 	"github.com/hashstream/hashstream/internal/progress"
 	"github.com/hashstream/hashstream/internal/unpack"
 	"github.com/hashstream/hashstream/streamer"
 )
 
-// stdout is the output that stands for standard output.
-const stdout = "-"
+// app.Dash is the output that stands for standard output.
 
 // output says where and how content is written.
 type output struct {
@@ -52,28 +52,28 @@ func (o *output) extension() string {
 }
 
 // checkOutput complains before any work is done.
-func (a *app) checkOutput(out output) error {
+func (a commands) checkOutput(out output) error {
 	switch out.format {
 	case "file", "car", "raw":
 	default:
-		return usagef("--format %q: want file, car or raw", out.format)
+		return app.Usagef("--format %q: want file, car or raw", out.format)
 	}
 	switch filepath.Base(filepath.Clean(out.name)) {
 	case ".", "..", string(filepath.Separator):
-		return hint(usagef("%s is no name for the output", out.name), "name the file or directory that is to be made")
+		return app.Hint(app.Usagef("%s is no name for the output", out.name), "name the file or directory that is to be made")
 	}
-	if out.name == stdout && out.json {
-		return usagef("--json needs an output other than standard output")
+	if out.name == app.Dash && out.json {
+		return app.Usagef("--json needs an output other than standard output")
 	}
 	if out.implied && out.format != "file" && progress.IsTerminal(a.Out) {
-		return hint(usagef("bytes of format %s would garble the terminal", out.format), "name a FILE, or write to a pipe; --output - insists")
+		return app.Hint(app.Usagef("bytes of format %s would garble the terminal", out.format), "name a FILE, or write to a pipe; --output - insists")
 	}
 	return nil
 }
 
 // outputProgress shows progress where it does not disturb the output.
-func (a *app) outputProgress(what string, out output) *progress.Bar {
-	return a.progress(what, out.quiet || out.name == stdout && progress.IsTerminal(a.Out))
+func (a commands) outputProgress(what string, out output) *progress.Bar {
+	return a.Progress(what, out.quiet || out.name == app.Dash && progress.IsTerminal(a.Out))
 }
 
 // content is where a command gets blocks from.
@@ -106,7 +106,7 @@ type local struct {
 func (l local) open(_ context.Context, sel block.Selection) (block.Source, func() error, error) {
 	d, err := digest.FromCID(sel.Root)
 	if err != nil {
-		return nil, nil, usage(err)
+		return nil, nil, app.Usage(err)
 	}
 	return counting{l.Within(d), l.p}, func() error { return nil }, nil
 }
@@ -140,7 +140,7 @@ type written struct {
 }
 
 // write writes what sel selects of c, and tells what it wrote.
-func (a *app) write(ctx context.Context, c content, sel block.Selection, out output, p *progress.Bar) error {
+func (a commands) write(ctx context.Context, c content, sel block.Selection, out output, p *progress.Bar) error {
 	w := written{CID: sel.Root.String(), Output: out.name, Format: out.format}
 	if err := a.fill(ctx, c, sel, out, p, &w); err != nil {
 		return err
@@ -149,17 +149,17 @@ func (a *app) write(ctx context.Context, c content, sel block.Selection, out out
 	return a.tellWritten(w, out)
 }
 
-func (a *app) tellWritten(w written, out output) error {
+func (a commands) tellWritten(w written, out output) error {
 	switch {
 	case out.json:
-		return a.printJSON(w)
-	case !out.quiet && out.name != stdout:
-		a.notef("wrote %s to %q", w, out.name)
+		return a.PrintJSON(w)
+	case !out.quiet && out.name != app.Dash:
+		a.Notef("wrote %s to %q", w, out.name)
 	}
 	return nil
 }
 
-func (a *app) fill(ctx context.Context, c content, sel block.Selection, out output, p *progress.Bar, w *written) error {
+func (a commands) fill(ctx context.Context, c content, sel block.Selection, out output, p *progress.Bar, w *written) error {
 	sel.Dups = out.format == "file" // as a traversal that writes files demands blocks
 	if l, ok := c.(local); ok && out.format == "car" {
 		return a.writePlanned(ctx, l.Streamer, sel, out, p, w)
@@ -191,13 +191,13 @@ func (a *app) fill(ctx context.Context, c content, sel block.Selection, out outp
 
 func (w written) String() string {
 	if w.Dirs > 0 {
-		return fmt.Sprintf("%s, %s,", count(w.Files, "file"), progress.Size(w.Bytes))
+		return fmt.Sprintf("%s, %s,", app.Count(w.Files, "file"), progress.Size(w.Bytes))
 	}
 	return progress.Size(w.Bytes)
 }
 
 // writePlanned writes a CAR as the gateway sends it.
-func (a *app) writePlanned(ctx context.Context, o block.Opener, sel block.Selection, out output, p *progress.Bar, w *written) error {
+func (a commands) writePlanned(ctx context.Context, o block.Opener, sel block.Selection, out output, p *progress.Bar, w *written) error {
 	body, err := o.Open(ctx, sel)
 	if err != nil {
 		return err
@@ -224,13 +224,13 @@ func (t *ticking) Write(b []byte) (int, error) {
 }
 
 // writeFile writes the file or directory itself.
-func (a *app) writeFile(ctx context.Context, src block.Source, sel block.Selection, out output, w *written) error {
+func (a commands) writeFile(ctx context.Context, src block.Source, sel block.Selection, out output, w *written) error {
 	root, err := terminus(ctx, src, sel)
 	if err != nil {
 		return err
 	}
 	var st unpack.Stats
-	if out.name == stdout {
+	if out.name == app.Dash {
 		st, err = unpack.Writer(ctx, src, root, a.Out, nil)
 	} else {
 		err = inDir(out.name, func(dir *os.Root, name string) (err error) {
@@ -242,7 +242,7 @@ func (a *app) writeFile(ctx context.Context, src block.Source, sel block.Selecti
 	return err
 }
 
-func (a *app) writeRaw(ctx context.Context, src block.Source, sel block.Selection, out output, w *written) error {
+func (a commands) writeRaw(ctx context.Context, src block.Source, sel block.Selection, out output, w *written) error {
 	root, err := terminus(ctx, src, sel)
 	if err != nil {
 		return err
@@ -269,8 +269,8 @@ func terminus(ctx context.Context, src block.Source, sel block.Selection) (cid.C
 // writeStream writes one stream of bytes to standard output, or to a file that
 // appears whole or not at all. What fails early writes nothing to standard output
 // either, as that is buffered.
-func (a *app) writeStream(out output, w *written, fill func(io.Writer) error) error {
-	if out.name == stdout {
+func (a commands) writeStream(out output, w *written, fill func(io.Writer) error) error {
+	if out.name == app.Dash {
 		buf := bufio.NewWriterSize(a.Out, 64<<10)
 		if err := fill(&meter{buf, w}); err != nil {
 			return err
@@ -300,24 +300,8 @@ func inDir(path string, f func(dir *os.Root, name string) error) error {
 	dir, err := os.OpenRoot(filepath.Dir(path))
 	if err != nil {
 		err = fmt.Errorf("open the directory of the output: %w", errors.Unwrap(err))
-		return hint(failed(err), "create the directory %s first", filepath.Dir(path))
+		return app.Hint(app.Failed(err), "create the directory %s first", filepath.Dir(path))
 	}
 	defer dir.Close()
 	return f(dir, filepath.Base(path))
-}
-
-// progress starts showing what is done. quiet shows nothing.
-func (a *app) progress(what string, quiet bool) *progress.Bar {
-	if quiet {
-		return progress.Start(what, io.Discard)
-	}
-	return progress.Start(what, a.Err)
-}
-
-// count writes a number of things for people.
-func count(n int64, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
 }

@@ -1,4 +1,4 @@
-package cli
+package app
 
 import (
 	"errors"
@@ -21,24 +21,24 @@ import (
 	"github.com/hashstream/hashstream/internal/backends"
 )
 
-// errUsage is matched by errors of the command line, not of what it asked for.
-var errUsage = errors.New("usage")
+// ErrUsage is matched by errors of the command line, not of what it asked for.
+var ErrUsage = errors.New("usage")
 
 type usageError struct{ error }
 
-func (usageError) Is(target error) bool { return target == errUsage }
+func (usageError) Is(target error) bool { return target == ErrUsage }
 func (e usageError) Unwrap() error      { return e.error }
 
-func usage(err error) error { return usageError{err} }
+func Usage(err error) error { return usageError{err} }
 
-func usagef(format string, args ...any) error { return usage(fmt.Errorf(format, args...)) }
+func Usagef(format string, args ...any) error { return Usage(fmt.Errorf(format, args...)) }
 
 // failure is an error that is no more than that, whatever its cause matches.
 type failure struct{ error }
 
 func (e failure) Unwrap() error { return e.error }
 
-func failed(err error) error {
+func Failed(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -53,36 +53,36 @@ type hinted struct {
 
 func (h *hinted) Unwrap() error { return h.error }
 
-func hint(err error, format string, args ...any) error {
+func Hint(err error, format string, args ...any) error {
 	if err == nil {
 		return nil
 	}
 	return &hinted{err, fmt.Sprintf(format, args...)}
 }
 
-func exitCode(err error) int {
+func ExitCode(err error) int {
 	var plain failure
 	switch {
 	case err == nil:
-		return exitOK
-	case errors.Is(err, errUsage):
-		return exitUsage
+		return ExitOK
+	case errors.Is(err, ErrUsage):
+		return ExitUsage
 	case errors.As(err, &plain), errors.Is(err, ingest.ErrChanged):
-		return exitFailed
-	case isAny(err, digest.ErrMismatch, fetch.ErrIncomplete, car.ErrMalformed, car.ErrTruncated, block.ErrTooLarge, index.ErrCorrupt):
-		return exitIntegrity
+		return ExitFailed
+	case IsAny(err, digest.ErrMismatch, fetch.ErrIncomplete, car.ErrMalformed, car.ErrTruncated, block.ErrTooLarge, index.ErrCorrupt):
+		return ExitIntegrity
 	case errors.Is(err, fs.ErrNotExist):
-		return exitNotFound
+		return ExitNotFound
 	}
-	return exitFailed
+	return ExitFailed
 }
 
-func isAny(err error, targets ...error) bool {
+func IsAny(err error, targets ...error) bool {
 	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 }
 
-// report prints err and what to do about it.
-func report(w io.Writer, cmd *cobra.Command, err error) {
+// Report prints err and what to do about it.
+func Report(w io.Writer, cmd *cobra.Command, err error) {
 	fmt.Fprintf(w, "hashstream: %s\n", strings.TrimPrefix(err.Error(), "hashstream: "))
 	if advice := advise(cmd, err); advice != "" {
 		fmt.Fprintf(w, "  %s\n", advice)
@@ -94,10 +94,10 @@ func advise(cmd *cobra.Command, err error) string {
 	switch {
 	case errors.As(err, &h):
 		return h.hint
-	case errors.Is(err, errUsage):
+	case errors.Is(err, ErrUsage):
 		return fmt.Sprintf("see '%s --help'", cmd.CommandPath())
 	// A node's errors come as text.
-	case isAny(err, syscall.ENOSPC, syscall.EDQUOT), strings.Contains(err.Error(), syscall.ENOSPC.Error()):
+	case IsAny(err, syscall.ENOSPC, syscall.EDQUOT), strings.Contains(err.Error(), syscall.ENOSPC.Error()):
 		return "free space on the disk and run the command again; what was printed before is stored"
 	case errors.Is(err, syscall.EROFS):
 		return "the file system is read only; choose another --home or output"
@@ -118,7 +118,7 @@ func advise(cmd *cobra.Command, err error) string {
 // absent is the error for content that is not there.
 type absent string
 
-func absentf(format string, args ...any) error { return absent(fmt.Sprintf(format, args...)) }
+func Absentf(format string, args ...any) error { return absent(fmt.Sprintf(format, args...)) }
 
 func (e absent) Error() string      { return string(e) }
 func (absent) Is(target error) bool { return target == fs.ErrNotExist }

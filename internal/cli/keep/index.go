@@ -1,4 +1,4 @@
-package cli
+package keep
 
 import (
 	"context"
@@ -9,41 +9,9 @@ import (
 
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
-	"github.com/hashstream/hashstream/internal/cli/migrate"
+	"github.com/hashstream/hashstream/internal/cli/app"
 	"github.com/hashstream/hashstream/internal/node"
 )
-
-func (a *app) indexCommand() *cobra.Command {
-	clear := &cobra.Command{
-		Use:   "clear",
-		Short: "Remove every record of the index; packs stay",
-		Long: `Clear deletes the index of this home. The packs stay, and 'hashstream pack import'
-or 'hashstream index add' of the same CARs makes their records anew. It asks first;
-where nobody can answer, --yes is needed.`,
-		Example: `  hashstream index clear --yes`,
-	}
-	return group("index", "Work with the index, which knows where every block is",
-		a.indexAdd(), a.indexFind(), a.indexStats(), a.indexBackup(), a.indexRestore(), migrate.Import(a.migration()), migrate.Export(a.migration()),
-		a.clearing(clear, "the whole index of this home", clearIndex))
-}
-
-func (a *app) indexAdd() *cobra.Command {
-	var f adding
-	cmd := &cobra.Command{
-		Use:   "add PACK FILE.car [CONTAINING]",
-		Short: "Index a CAR whose bytes are already in a pack store",
-		Long: `Add reads FILE.car, checks that it is the pack PACK and that its blocks are what
-they say, and records where each block is. It stores no bytes. A complete DAG gets a
-plan: that of CONTAINING, or of the roots that the CAR names.`,
-		Example: `  hashstream index add bafk… backup.car
-  hashstream index add bafk… backup.car bafy…`,
-		Args: cobra.RangeArgs(2, 3),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.addIndex(cmd.Context(), &f, args) },
-	}
-	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
-	cmd.Flags().StringVar(&f.index, "index-writer", "", "records to write: all, single-level, multiple-level or none (default: add.index of the configuration)")
-	return cmd
-}
 
 // record is what index find prints with --json.
 type record struct {
@@ -70,7 +38,7 @@ func (r record) String() string {
 	return fmt.Sprintf("%s %s at %s %d+%d", r.Type, r.Digest, r.Location, r.Offset, r.Length)
 }
 
-func (a *app) indexFind() *cobra.Command {
+func (a commands) indexFind() *cobra.Command {
 	var asJSON, blocks bool
 	cmd := &cobra.Command{
 		Use:     "find CID [CONTAINING]",
@@ -84,11 +52,11 @@ of the block itself. With --blocks the blocks of a root follow.`,
   hashstream index find bafy… --blocks --json`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ds, err := parseDigests(args)
+			ds, err := app.ParseDigests(args)
 			if err != nil {
 				return err
 			}
-			return a.withHome(cmd.Context(), func(s *node.Stores) error {
+			return a.WithHome(cmd.Context(), func(s *node.Stores) error {
 				return a.find(cmd.Context(), s, append(ds, digest.Digest{}), asJSON, blocks)
 			})
 		},
@@ -98,13 +66,13 @@ of the block itself. With --blocks the blocks of a root follow.`,
 	return cmd
 }
 
-func (a *app) find(ctx context.Context, s *node.Stores, ds []digest.Digest, asJSON, blocks bool) error {
+func (a commands) find(ctx context.Context, s *node.Stores, ds []digest.Digest, asJSON, blocks bool) error {
 	n, err := a.printRecords(s.Index.Find(ctx, ds[0], ds[1]), asJSON)
 	if err != nil {
 		return err
 	}
 	if n == 0 {
-		return absentf("%s is not in the index", ds[0])
+		return app.Absentf("%s is not in the index", ds[0])
 	}
 	if !blocks {
 		return nil
@@ -120,10 +88,10 @@ func (a *app) find(ctx context.Context, s *node.Stores, ds []digest.Digest, asJS
 	return nil
 }
 
-func (a *app) printRecords(records iter.Seq2[index.Record, error], asJSON bool) (n int, err error) {
+func (a commands) printRecords(records iter.Seq2[index.Record, error], asJSON bool) (n int, err error) {
 	for r, err := range records {
 		if err == nil && asJSON {
-			err = a.printJSON(newRecord(r))
+			err = a.PrintJSON(newRecord(r))
 		} else if err == nil {
 			_, err = fmt.Fprintln(a.Out, newRecord(r))
 		}
@@ -135,7 +103,7 @@ func (a *app) printRecords(records iter.Seq2[index.Record, error], asJSON bool) 
 	return n, nil
 }
 
-func (a *app) indexStats() *cobra.Command {
+func (a commands) indexStats() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "stats",
@@ -144,13 +112,13 @@ func (a *app) indexStats() *cobra.Command {
   hashstream index stats --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withHome(cmd.Context(), func(s *node.Stores) error {
+			return a.WithHome(cmd.Context(), func(s *node.Stores) error {
 				st, err := s.Index.Stats(cmd.Context())
 				if err != nil {
 					return err
 				}
 				if asJSON {
-					return a.printJSON(st)
+					return a.PrintJSON(st)
 				}
 				_, err = fmt.Fprintf(a.Out, "blocks       %d\nroots        %d\nplans        %d\nsegments     %d\nlocations    %d\nquarantined  %d\n",
 					st.Blocks, st.Containings, st.Plans, st.Segments, st.Locations, st.Quarantined)
@@ -160,4 +128,16 @@ func (a *app) indexStats() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+func (a commands) indexClear() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "clear",
+		Short: "Remove every record of the index; packs stay",
+		Long: `Clear deletes the index of this home. The packs stay, and 'hashstream pack import'
+or 'hashstream index add' of the same CARs makes their records anew. It asks first;
+where nobody can answer, --yes is needed.`,
+		Example: `  hashstream index clear --yes`,
+	}
+	return a.clearing(cmd, "the whole index of this home", clearIndex)
 }

@@ -1,4 +1,4 @@
-package cli
+package content
 
 import (
 	"io/fs"
@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/hashstream/hashstream/internal/cli/app"
 )
 
 // together is several arguments as the entries of one directory, each under its
@@ -41,9 +43,9 @@ func openTogether(ins []input) (*together, error) {
 func (t *together) open(in input) error {
 	switch _, twice := t.members[in.name]; {
 	case in.path == "":
-		return usagef("standard input has no name among others; add it by itself")
+		return app.Usagef("standard input has no name among others; add it by itself")
 	case twice:
-		return usagef("two arguments are named %q; they cannot be wrapped together", in.name)
+		return app.Usagef("two arguments are named %q; they cannot be wrapped together", in.name)
 	}
 	dir, name := filepath.Split(in.path)
 	if in.dir {

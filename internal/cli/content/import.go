@@ -1,4 +1,4 @@
-package cli
+package content
 
 import (
 	"context"
@@ -12,8 +12,8 @@ import (
 	"github.com/hashstream/hashstream/blob"
 	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/ingest"
+	"github.com/hashstream/hashstream/internal/cli/app"
 	"github.com/hashstream/hashstream/internal/node"
-	"github.com/hashstream/hashstream/internal/progress"
 	"github.com/hashstream/hashstream/pack"
 )
 
@@ -33,16 +33,16 @@ type importedRoot struct {
 	Reason   string `json:"reason,omitempty"`
 }
 
-func (a *app) importCARs(ctx context.Context, f *adding, args []string) error {
-	c, err := a.config(f.overrides())
+func (a commands) importCARs(ctx context.Context, f *adding, args []string) error {
+	c, err := a.Config(f.overrides())
 	if err != nil {
 		return err
 	}
 	level, err := index.ParseLevel(c.Add.Index)
 	if err != nil {
-		return usage(err)
+		return app.Usage(err)
 	}
-	return a.withStores(ctx, c, func(s *node.Stores) error {
+	return a.WithStores(ctx, c, func(s *node.Stores) error {
 		for _, arg := range args {
 			if err := a.importCAR(ctx, s, level, f, arg); err != nil {
 				return err
@@ -52,19 +52,19 @@ func (a *app) importCARs(ctx context.Context, f *adding, args []string) error {
 	})
 }
 
-func (a *app) importCAR(ctx context.Context, s *node.Stores, level index.Level, f *adding, arg string) error {
-	in, err := a.open(ctx, arg)
+func (a commands) importCAR(ctx context.Context, s *node.Stores, level index.Level, f *adding, arg string) error {
+	in, err := a.Open(ctx, arg)
 	if err != nil {
 		return fmt.Errorf("import %s: %w", arg, err)
 	}
 	defer in.Close()
 	dst, err := s.Destination(level)
 	if err != nil {
-		return failed(err)
+		return app.Failed(err)
 	}
-	p := a.progress("imported", f.quiet)
+	p := a.Progress("imported", f.quiet)
 	defer p.Stop()
-	packed, indexed, err := ingest.ImportCAR(ctx, &counter{in, p}, dst.Packs, s.Shelf(s.Packs, level))
+	packed, indexed, err := ingest.ImportCAR(ctx, app.Counted(in, p), dst.Packs, s.Shelf(s.Packs, level))
 	p.Stop()
 	if err != nil {
 		return fmt.Errorf("import %s: %w", arg, err)
@@ -72,7 +72,7 @@ func (a *app) importCAR(ctx context.Context, s *node.Stores, level index.Level, 
 	return a.printImported(f, level, imported{Pack: packed.Digest.String(), Path: arg, Size: packed.Size, Blocks: indexed.Blocks, Unverified: packed.Unverified}, indexed)
 }
 
-func (a *app) printImported(f *adding, level index.Level, out imported, indexed ingest.Indexed) error {
+func (a commands) printImported(f *adding, level index.Level, out imported, indexed ingest.Indexed) error {
 	out.Roots = []importedRoot{} // in JSON an empty list, not null
 	for _, r := range indexed.Roots {
 		root := importedRoot{CID: r.CID.String(), Complete: r.Complete}
@@ -83,7 +83,7 @@ func (a *app) printImported(f *adding, level index.Level, out imported, indexed 
 	}
 	switch {
 	case f.json:
-		return a.printJSON(out)
+		return a.PrintJSON(out)
 	case f.quiet:
 		_, err := fmt.Fprintln(a.Out, out.Pack)
 		return err
@@ -94,10 +94,10 @@ func (a *app) printImported(f *adding, level index.Level, out imported, indexed 
 			_, err = fmt.Fprintln(a.Out, "root", r.CID)
 		}
 		if !r.Complete {
-			a.notef("%s: %s; %s", r.CID, r.Reason, consequence(level))
+			a.Notef("%s: %s; %s", r.CID, r.Reason, consequence(level))
 		}
 	}
-	a.notef("%s", count(out.Blocks, "block"))
+	a.Notef("%s", app.Count(out.Blocks, "block"))
 	return err
 }
 
@@ -112,28 +112,16 @@ func consequence(level index.Level) string {
 	return "its blocks are indexed"
 }
 
-// counter tells progress what was read.
-type counter struct {
-	r io.Reader
-	p *progress.Bar
-}
-
-func (c *counter) Read(b []byte) (int, error) {
-	n, err := c.r.Read(b)
-	c.p.Add(int64(n))
-	return n, err
-}
-
-func (a *app) addIndex(ctx context.Context, f *adding, args []string) error {
-	c, err := a.config(f.overrides())
+func (a commands) addIndex(ctx context.Context, f *adding, args []string) error {
+	c, err := a.Config(f.overrides())
 	if err != nil {
 		return err
 	}
 	level, err := index.ParseLevel(c.Add.Index)
 	if err != nil {
-		return usage(err)
+		return app.Usage(err)
 	}
-	ds, err := parseDigests(args[:1])
+	ds, err := app.ParseDigests(args[:1])
 	if err != nil {
 		return err
 	}
@@ -141,23 +129,23 @@ func (a *app) addIndex(ctx context.Context, f *adding, args []string) error {
 	for _, arg := range args[2:] {
 		root, err := cid.Decode(arg)
 		if err != nil {
-			return usagef("%q is not a CID: %v", arg, err)
+			return app.Usagef("%q is not a CID: %v", arg, err)
 		}
 		roots = append(roots, root)
 	}
 	file, err := os.Open(args[1])
 	if err != nil {
-		return missing(args[1], err)
+		return app.Missing(args[1], err)
 	}
 	defer file.Close()
 	one := oneFile{file, pack.Key(ds[0])}
 	for fault, err := range pack.Verify(ctx, one, ds[0]) {
 		if err == nil {
-			err = hint(fmt.Errorf("%s: %s: %w", args[1], fault, fault.Err), "the file is not the pack that the first argument names, or it is damaged")
+			err = app.Hint(fmt.Errorf("%s: %s: %w", args[1], fault, fault.Err), "the file is not the pack that the first argument names, or it is damaged")
 		}
 		return err
 	}
-	return a.withStores(ctx, c, func(s *node.Stores) error {
+	return a.WithStores(ctx, c, func(s *node.Stores) error {
 		indexed, err := ingest.IndexPack(ctx, ds[0], s.Shelf(one, level), roots...)
 		if err != nil {
 			return err
@@ -195,17 +183,4 @@ func (o oneFile) Get(_ context.Context, key string, off, n int64) (blob.Object, 
 		n = info.Size() - off
 	}
 	return fileRange{io.NewSectionReader(o.file, off, n), blob.Info{Key: key, Size: info.Size(), ModTime: info.ModTime()}}, nil
-}
-
-// contextReader stops between reads when ctx ends.
-type contextReader struct {
-	ctx context.Context // of the one copy that reads it
-	r   io.Reader
-}
-
-func (r contextReader) Read(b []byte) (int, error) {
-	if r.ctx.Err() != nil {
-		return 0, context.Cause(r.ctx)
-	}
-	return r.r.Read(b)
 }

@@ -1,4 +1,4 @@
-package cli
+package deliver
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"github.com/hashstream/hashstream/dag"
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/fetch"
+	"github.com/hashstream/hashstream/internal/cli/app"
 	"github.com/hashstream/hashstream/internal/progress"
 )
 
@@ -24,7 +25,7 @@ func parseRange(s string) (*block.ByteRange, error) {
 		if strings.HasPrefix(s, "-") {
 			from = "-" + from
 		} else if !strings.Contains(s, "-") {
-			return nil, usagef("--range %q: want FROM:TO, FROM: or -N:", s)
+			return nil, app.Usagef("--range %q: want FROM:TO, FROM: or -N:", s)
 		}
 		text = from + ":" + to
 	}
@@ -33,7 +34,7 @@ func parseRange(s string) (*block.ByteRange, error) {
 	}
 	r, err := block.ParseByteRange(text)
 	if err != nil {
-		return nil, usagef("--range %q: want FROM:TO, such as 0:1023, FROM: or -N:", s)
+		return nil, app.Usagef("--range %q: want FROM:TO, such as 0:1023, FROM: or -N:", s)
 	}
 	return r, nil
 }
@@ -46,7 +47,7 @@ func isWhole(sel block.Selection) bool {
 
 // fillWhole writes a BLAKE3 blob. It reports false if that is to be done as with other
 // blocks, because the gateways know no proofs.
-func (a *app) fillWhole(ctx context.Context, c content, sel block.Selection, out output, p *progress.Bar, w *written) (bool, error) {
+func (a commands) fillWhole(ctx context.Context, c content, sel block.Selection, out output, p *progress.Bar, w *written) (bool, error) {
 	switch c := c.(type) {
 	case local:
 		sel.Encoding = block.EncodingRaw
@@ -59,10 +60,10 @@ func (a *app) fillWhole(ctx context.Context, c content, sel block.Selection, out
 }
 
 // writeBlob writes a range of a BLAKE3 blob, verified by its proof.
-func (a *app) writeBlob(ctx context.Context, client *fetch.Client, sel block.Selection, r block.ByteRange, out output, w *written) error {
+func (a commands) writeBlob(ctx context.Context, client *fetch.Client, sel block.Selection, r block.ByteRange, out output, w *written) error {
 	d, err := digest.FromCID(sel.Root)
 	if err != nil {
-		return usage(err)
+		return app.Usage(err)
 	}
 	if r.From < 0 || !r.Open && r.To < 0 { // counted from an end that nobody has proved
 		size, err := client.BlobSize(ctx, d)
@@ -86,7 +87,7 @@ func (a *app) writeBlob(ctx context.Context, client *fetch.Client, sel block.Sel
 }
 
 // getRange fetches a range of a file.
-func (a *app) getRange(ctx context.Context, c remote, sel block.Selection, out output, p *progress.Bar) error {
+func (a commands) getRange(ctx context.Context, c remote, sel block.Selection, out output, p *progress.Bar) error {
 	w := written{CID: sel.Root.String(), Output: out.name, Format: out.format}
 	err := error(fetch.ErrNoProof)
 	if isWhole(sel) {
@@ -103,7 +104,7 @@ func (a *app) getRange(ctx context.Context, c remote, sel block.Selection, out o
 }
 
 // writeRange writes a range of a file that is a DAG, or one small block.
-func (a *app) writeRange(ctx context.Context, c remote, sel block.Selection, out output, w *written) error {
+func (a commands) writeRange(ctx context.Context, c remote, sel block.Selection, out output, w *written) error {
 	r := *sel.Bytes
 	sel.Scope, sel.Dups = block.ScopeEntity, true
 	src, done, err := c.open(ctx, sel)

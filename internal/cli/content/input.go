@@ -1,8 +1,7 @@
-package cli
+package content
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -11,10 +10,8 @@ import (
 	"slices"
 
 	"github.com/hashstream/hashstream/ingest"
+	"github.com/hashstream/hashstream/internal/cli/app"
 )
-
-// stdin is the argument that stands for standard input.
-const stdin = "-"
 
 // input is an argument of add.
 type input struct {
@@ -33,7 +30,7 @@ func inputs(args []string, f *adding) ([]input, error) {
 			return nil, err
 		}
 		if in.path == "" && slices.ContainsFunc(ins, func(in input) bool { return in.path == "" }) {
-			return nil, usagef("standard input can be added once")
+			return nil, app.Usagef("standard input can be added once")
 		}
 		ins = append(ins, in)
 	}
@@ -42,11 +39,11 @@ func inputs(args []string, f *adding) ([]input, error) {
 
 func newInput(arg string, f *adding) (input, error) {
 	in := input{arg: arg, name: "stdin"}
-	if arg == stdin {
+	if arg == app.Dash {
 		return in, nil
 	}
 	if arg == "" {
-		return in, usagef("the path is empty")
+		return in, app.Usagef("the path is empty")
 	}
 	// As everywhere on the system, a final slash leads through a link.
 	look := os.Lstat
@@ -55,14 +52,14 @@ func newInput(arg string, f *adding) (input, error) {
 	}
 	info, err := look(arg)
 	if err != nil {
-		return in, missing(arg, err)
+		return in, app.Missing(arg, err)
 	}
 	if in.path, err = filepath.Abs(arg); err != nil {
 		return in, err
 	}
 	in.name, in.dir = filepath.Base(in.path), info.IsDir()
 	if f.wrap && in.name == string(filepath.Separator) {
-		return in, usagef("%s has no name to wrap it under", arg)
+		return in, app.Usagef("%s has no name to wrap it under", arg)
 	}
 	if info.Mode()&fs.ModeSymlink == 0 {
 		in.path, err = filepath.EvalSymlinks(in.path)
@@ -70,19 +67,8 @@ func newInput(arg string, f *adding) (input, error) {
 	return in, err
 }
 
-// missing says what is wrong with a path without the name of a system call.
-func missing(arg string, err error) error { return fmt.Errorf("%s: %w", arg, reason(err)) }
-
-func reason(err error) error {
-	var cause *fs.PathError
-	if errors.As(err, &cause) {
-		return cause.Err
-	}
-	return err
-}
-
 // ingest adds one argument of the command line.
-func (a *app) ingest(ctx context.Context, dst ingest.Destination, o *ingest.Options, in input) (ingest.Result, error) {
+func (a commands) ingest(ctx context.Context, dst ingest.Destination, o *ingest.Options, in input) (ingest.Result, error) {
 	if in.path == "" {
 		return a.ingestStdin(ctx, dst, o)
 	}
@@ -100,7 +86,7 @@ func (a *app) ingest(ctx context.Context, dst ingest.Destination, o *ingest.Opti
 
 // ingestStdin adds standard input. The sizes of blocks must be known before their
 // bytes, so a stream is written to a temporary file first.
-func (a *app) ingestStdin(ctx context.Context, dst ingest.Destination, o *ingest.Options) (ingest.Result, error) {
+func (a commands) ingestStdin(ctx context.Context, dst ingest.Destination, o *ingest.Options) (ingest.Result, error) {
 	const name = "standard input"
 	if f, ok := a.In.(*os.File); ok {
 		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
@@ -112,42 +98,17 @@ func (a *app) ingestStdin(ctx context.Context, dst ingest.Destination, o *ingest
 			return ingest.AddFile(ctx, io.NewSectionReader(f, at, rest), rest, name, dst, o)
 		}
 	}
-	spool, err := os.CreateTemp("", "hashstream-stdin-*")
+	spool, err := os.CreateTemp("", "hashstream-app.Dash-*")
 	if err != nil {
-		return ingest.Result{}, failed(err)
+		return ingest.Result{}, app.Failed(err)
 	}
 	defer spool.Close()
 	if err := os.Remove(spool.Name()); err != nil {
-		return ingest.Result{}, failed(err)
+		return ingest.Result{}, app.Failed(err)
 	}
-	n, err := io.Copy(spool, a.stdin(ctx))
+	n, err := io.Copy(spool, a.Stdin(ctx))
 	if err != nil {
-		return ingest.Result{}, hint(fmt.Errorf("keep standard input in %s: %w", os.TempDir(), err), "set TMPDIR to a directory with more room")
+		return ingest.Result{}, app.Hint(fmt.Errorf("keep standard input in %s: %w", os.TempDir(), err), "set TMPDIR to a directory with more room")
 	}
 	return ingest.AddFile(ctx, spool, n, name, dst, o)
-}
-
-// open opens a file of the command line; - is standard input. The error does not
-// name it.
-func (a *app) open(ctx context.Context, arg string) (io.ReadCloser, error) {
-	if arg == stdin {
-		return io.NopCloser(a.stdin(ctx)), nil
-	}
-	f, err := os.Open(arg)
-	if err != nil {
-		return nil, reason(err)
-	}
-	return f, nil
-}
-
-// stdin returns standard input, of which a read ends when ctx does. The system's
-// read may last until the end of the process: nobody can end it.
-func (a *app) stdin(ctx context.Context) io.Reader {
-	r, w := io.Pipe()
-	context.AfterFunc(ctx, func() { w.CloseWithError(context.Cause(ctx)) })
-	go func() {
-		_, err := io.Copy(w, a.In)
-		w.CloseWithError(err)
-	}()
-	return r
 }

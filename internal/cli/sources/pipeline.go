@@ -1,4 +1,4 @@
-package cli
+package sources
 
 import (
 	"context"
@@ -9,17 +9,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hashstream/hashstream/internal/backends"
+	"github.com/hashstream/hashstream/internal/cli/app"
+	"github.com/hashstream/hashstream/internal/cli/content"
 	"github.com/hashstream/hashstream/internal/config"
 	"github.com/hashstream/hashstream/internal/node"
 	"github.com/hashstream/hashstream/pipeline"
 )
 
-func (a *app) pipelineCommand() *cobra.Command {
-	return group("pipeline", "Hash sources with many machines, and see what failed", a.workCommand(), a.jobsCommand(), a.retryCommand())
-}
-
-func (a *app) workCommand() *cobra.Command {
-	var f placing
+func (a commands) workCommand() *cobra.Command {
+	var f content.Placing
 	cmd := &cobra.Command{
 		Use:   "work",
 		Short: "Do tasks of scans that run elsewhere, until interrupted",
@@ -29,22 +27,22 @@ names. Any number may work; one that is killed loses nothing.`,
 		Example: `  hashstream pipeline work --queue nats://127.0.0.1:4222/hashstream
   hashstream pipeline work --queue nats://127.0.0.1:4222/hashstream --concurrency 16`,
 		Args:        cobra.NoArgs,
-		Annotations: interruptible("tasks that were not done are done by others"),
+		Annotations: app.Interruptible("tasks that were not done are done by others"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.config(f.overrides(map[string]string{}))
+			c, err := a.Config(f.Overrides(map[string]string{}))
 			if err != nil {
 				return err
 			}
 			if !backends.SharedQueue(c.Pipeline.Queue) {
-				return hint(usagef("the queue is in memory: nobody else puts tasks into it"), "name one that others share: --queue nats://HOST:4222/STREAM")
+				return app.Hint(app.Usagef("the queue is in memory: nobody else puts tasks into it"), "name one that others share: --queue nats://HOST:4222/STREAM")
 			}
 			return a.withIndexer(cmd.Context(), c, func(x *node.Indexer) error {
-				a.notef("working on %s", config.Redact(c.Pipeline.Queue))
-				return failed(x.Pipeline.Work(cmd.Context(), x.Work))
+				a.Notef("working on %s", config.Redact(c.Pipeline.Queue))
+				return app.Failed(x.Pipeline.Work(cmd.Context(), x.Work))
 			})
 		},
 	}
-	f.flags(cmd)
+	f.Flags(cmd)
 	return cmd
 }
 
@@ -70,7 +68,7 @@ type deadTask struct {
 	Time     time.Time `json:"time"`
 }
 
-func (a *app) jobsCommand() *cobra.Command {
+func (a commands) jobsCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
@@ -86,17 +84,17 @@ func (a *app) jobsCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) printJobs(ctx context.Context, p *pipeline.Pipeline, asJSON bool) error {
+func (a commands) printJobs(ctx context.Context, p *pipeline.Pipeline, asJSON bool) error {
 	jobs := 0
 	for s, err := range p.Jobs(ctx) {
 		if err != nil {
-			return failed(err)
+			return app.Failed(err)
 		}
 		jobs++
 		j := job{s.Job.ID, s.Job.About, s.State.String(), s.Cause, s.Tasks, s.Done, []deadTask{}, s.Retried, s.Counts, s.Started, s.Updated}
 		for d, err := range p.Dead(ctx, s.Job.ID) {
 			if err != nil {
-				return failed(err)
+				return app.Failed(err)
 			}
 			j.Dead = append(j.Dead, deadTask{d.ID, d.Attempts, d.Cause, d.Time})
 		}
@@ -105,25 +103,25 @@ func (a *app) printJobs(ctx context.Context, p *pipeline.Pipeline, asJSON bool) 
 		}
 	}
 	if jobs == 0 && !asJSON {
-		a.notef("no scan is under way, and none left tasks that failed")
+		a.Notef("no scan is under way, and none left tasks that failed")
 	}
 	return nil
 }
 
-func (a *app) printJob(j job, asJSON bool) error {
+func (a commands) printJob(j job, asJSON bool) error {
 	if asJSON {
-		return a.printJSON(j)
+		return a.PrintJSON(j)
 	}
 	_, err := fmt.Fprintf(a.Out, "%s %s %s: %d of %d tasks done, %d failed for good\n", j.ID, j.About, j.State, j.Done, j.Tasks, len(j.Dead))
 	for _, d := range j.Dead {
 		if err == nil {
-			_, err = fmt.Fprintf(a.Out, "  task %d after %s: %s\n", d.Task, count(int64(d.Attempts), "attempt"), d.Cause)
+			_, err = fmt.Fprintf(a.Out, "  task %d after %s: %s\n", d.Task, app.Count(int64(d.Attempts), "attempt"), d.Cause)
 		}
 	}
 	return err
 }
 
-func (a *app) retryCommand() *cobra.Command {
+func (a commands) retryCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "retry [JOB]",
 		Short: "Give tasks that failed for good another chance",
@@ -133,7 +131,7 @@ memory nobody would take them: there 'hashstream scan' does the same.`,
   hashstream pipeline retry origin-0123456789abcdef`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.config(nil)
+			c, err := a.Config(nil)
 			if err != nil {
 				return err
 			}
@@ -147,12 +145,12 @@ memory nobody would take them: there 'hashstream scan' does the same.`,
 }
 
 // retry revives tasks and, where nobody else can do them, does them.
-func (a *app) retry(ctx context.Context, c config.Config, x *node.Indexer, id string) error {
+func (a commands) retry(ctx context.Context, c config.Config, x *node.Indexer, id string) error {
 	n, err := x.Pipeline.Retry(ctx, id)
 	if err != nil {
 		return err
 	}
-	a.notef("%s again", count(int64(n), "task"))
+	a.Notef("%s again", app.Count(int64(n), "task"))
 	if n == 0 || backends.SharedQueue(c.Pipeline.Queue) {
 		return nil
 	}
@@ -170,7 +168,7 @@ func (a *app) retry(ctx context.Context, c config.Config, x *node.Indexer, id st
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
-	return failed(err)
+	return app.Failed(err)
 }
 
 // waitAll waits for a job, or for all, and fails if tasks of them do.
@@ -184,22 +182,22 @@ func waitAll(ctx context.Context, p *pipeline.Pipeline, id string) error {
 			s, err = p.Wait(ctx, s.Job.ID)
 		}
 		if err != nil {
-			return failed(err)
+			return app.Failed(err)
 		}
 		dead += s.Dead
 	}
 	if dead > 0 {
-		return hint(failed(fmt.Errorf("%s failed for good", count(dead, "task"))), "'hashstream pipeline status' tells why")
+		return app.Hint(app.Failed(fmt.Errorf("%s failed for good", app.Count(dead, "task"))), "'hashstream pipeline status' tells why")
 	}
 	return nil
 }
 
 // withIndexer calls f with what indexes sources.
-func (a *app) withIndexer(ctx context.Context, c config.Config, f func(*node.Indexer) error) error {
-	return a.withStores(ctx, c, func(s *node.Stores) error {
-		x, err := s.Indexer(ctx, c, nil, a.traced())
+func (a commands) withIndexer(ctx context.Context, c config.Config, f func(*node.Indexer) error) error {
+	return a.WithStores(ctx, c, func(s *node.Stores) error {
+		x, err := s.Indexer(ctx, c, nil, content.Traced(a.App))
 		if err != nil {
-			return failed(err)
+			return app.Failed(err)
 		}
 		defer x.Close()
 		return f(x)
@@ -207,6 +205,6 @@ func (a *app) withIndexer(ctx context.Context, c config.Config, f func(*node.Ind
 }
 
 // withPipeline calls f with the state of jobs, for which no queue is needed.
-func (a *app) withPipeline(ctx context.Context, f func(*pipeline.Pipeline) error) error {
-	return a.withHome(ctx, func(s *node.Stores) error { return f(pipeline.New(s.KV, nil, nil)) })
+func (a commands) withPipeline(ctx context.Context, f func(*pipeline.Pipeline) error) error {
+	return a.WithHome(ctx, func(s *node.Stores) error { return f(pipeline.New(s.KV, nil, nil)) })
 }

@@ -1,4 +1,4 @@
-package cli
+package sources
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hashstream/hashstream/internal/backends"
+	"github.com/hashstream/hashstream/internal/cli/app"
+	"github.com/hashstream/hashstream/internal/cli/content"
 	"github.com/hashstream/hashstream/internal/config"
 	"github.com/hashstream/hashstream/internal/node"
 	"github.com/hashstream/hashstream/internal/watch"
@@ -19,13 +21,13 @@ import (
 
 // scanning is the flags of scan.
 type scanning struct {
-	placing
+	content.Placing
 	watch, json, quiet bool
 	interval           time.Duration
 	forget, allowEmpty bool
 }
 
-func (a *app) scanCommand() *cobra.Command {
+func (a commands) scanCommand() *cobra.Command {
 	var f scanning
 	cmd := &cobra.Command{
 		Use:   "scan [PATH|URL]...",
@@ -42,10 +44,10 @@ buckets every --interval. It ends when it is interrupted.`,
   hashstream scan photos/ s3://bucket/prefix
   hashstream scan --watch --interval 10m
   hashstream scan --forget photos/          serve it no more`,
-		Annotations: interruptible(resumePlacing),
+		Annotations: app.Interruptible(app.ResumePlacing),
 		RunE:        func(cmd *cobra.Command, args []string) error { return a.scan(cmd.Context(), &f, args) },
 	}
-	f.flags(cmd)
+	f.Flags(cmd)
 	cmd.Flags().BoolVar(&f.watch, "watch", false, "go on, and scan what changes")
 	cmd.Flags().DurationVar(&f.interval, "interval", 5*time.Minute, "time between two scans of a bucket with --watch")
 	cmd.Flags().BoolVar(&f.forget, "forget", false, "remove the sources that are named from the index")
@@ -55,18 +57,18 @@ buckets every --interval. It ends when it is interrupted.`,
 	return cmd
 }
 
-func (a *app) scan(ctx context.Context, f *scanning, args []string) error {
+func (a commands) scan(ctx context.Context, f *scanning, args []string) error {
 	if f.forget && (len(args) == 0 || f.watch) {
-		return usagef("--forget takes the sources to be forgotten, and no --watch")
+		return app.Usagef("--forget takes the sources to be forgotten, and no --watch")
 	}
-	c, err := a.config(f.overrides(map[string]string{}))
+	c, err := a.Config(f.Overrides(map[string]string{}))
 	if err != nil {
 		return err
 	}
-	return a.withStores(ctx, c, func(s *node.Stores) error {
-		x, err := s.Indexer(ctx, c, nil, a.traced())
+	return a.WithStores(ctx, c, func(s *node.Stores) error {
+		x, err := s.Indexer(ctx, c, nil, content.Traced(a.App))
 		if err != nil {
-			return failed(err)
+			return app.Failed(err)
 		}
 		defer x.Close()
 		sources, err := chosen(ctx, x, args)
@@ -76,7 +78,7 @@ func (a *app) scan(ctx context.Context, f *scanning, args []string) error {
 		if f.forget {
 			for _, st := range sources {
 				if err := x.Forget(ctx, st.Source); err != nil {
-					return failed(err)
+					return app.Failed(err)
 				}
 			}
 			return nil
@@ -84,7 +86,7 @@ func (a *app) scan(ctx context.Context, f *scanning, args []string) error {
 		var w *watch.Watcher
 		if f.watch { // before the scan, so that nothing falls between the two
 			if w, err = a.watcher(f, sources); err != nil {
-				return failed(err)
+				return app.Failed(err)
 			}
 			defer w.Close()
 		}
@@ -98,7 +100,7 @@ func (a *app) scan(ctx context.Context, f *scanning, args []string) error {
 			return failures
 		}
 		if failures != nil {
-			a.notef("%v", failures)
+			a.Notef("%v", failures)
 		}
 		return a.watch(ctx, x, f, sources, w)
 	})
@@ -110,14 +112,14 @@ func chosen(ctx context.Context, x *node.Indexer, args []string) ([]origin.Statu
 	for _, arg := range args {
 		name, err := backends.SourceName(arg)
 		if err != nil {
-			return nil, usage(err)
+			return nil, app.Usage(err)
 		}
 		names = append(names, name)
 	}
 	var found []origin.Status
 	for st, err := range x.Sources(ctx) {
 		if err != nil {
-			return nil, failed(err)
+			return nil, app.Failed(err)
 		}
 		if len(names) == 0 || slices.Contains(names, st.URL) {
 			found = append(found, st)
@@ -125,55 +127,55 @@ func chosen(ctx context.Context, x *node.Indexer, args []string) ([]origin.Statu
 	}
 	for _, name := range names {
 		if !slices.ContainsFunc(found, func(st origin.Status) bool { return st.URL == name }) {
-			return nil, hint(absentf("%s is not indexed", config.Redact(name)), "'hashstream add --in-place %s' does that", config.Redact(name))
+			return nil, app.Hint(app.Absentf("%s is not indexed", config.Redact(name)), "'hashstream add --in-place %s' does that", config.Redact(name))
 		}
 	}
 	if len(found) == 0 {
-		return nil, hint(absentf("nothing is indexed in place"), "'hashstream add --in-place PATH' does that")
+		return nil, app.Hint(app.Absentf("nothing is indexed in place"), "'hashstream add --in-place PATH' does that")
 	}
 	return found, nil
 }
 
-func (a *app) scanOne(ctx context.Context, x *node.Indexer, f *scanning, st origin.Status) error {
+func (a commands) scanOne(ctx context.Context, x *node.Indexer, f *scanning, st origin.Status) error {
 	got, err := x.Run(ctx, st.Source, &origin.ScanOptions{Wrap: st.Name, AllowEmpty: f.allowEmpty})
 	if err != nil {
-		return fmt.Errorf("scan %s: %w", st.URL, scanError(sourceHint(err, st.URL)))
+		return fmt.Errorf("scan %s: %w", st.URL, scanError(content.SourceHint(err, st.URL)))
 	}
-	return a.printPlaced(&adding{json: f.json, quiet: f.quiet}, st.URL, got)
+	return content.PrintPlaced(a.App, f.json, f.quiet, st.URL, got)
 }
 
 // scanError makes a source that is gone a failure, not an answer.
 func scanError(err error) error {
 	if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, backends.ErrNoRoot) {
-		return hint(failed(err), "if it is gone for good: hashstream scan --forget")
+		return app.Hint(app.Failed(err), "if it is gone for good: hashstream scan --forget")
 	}
 	return err
 }
 
 // watcher watches sources.
-func (a *app) watcher(f *scanning, sources []origin.Status) (*watch.Watcher, error) {
+func (a commands) watcher(f *scanning, sources []origin.Status) (*watch.Watcher, error) {
 	w, err := watch.New(&watch.Options{Interval: f.interval})
 	if err != nil {
 		return nil, err
 	}
 	for _, st := range sources {
 		if err := w.Add(st.URL); err != nil {
-			a.notef("%s is scanned every %s: %v", st.URL, f.interval, err)
+			a.Notef("%s is scanned every %s: %v", st.URL, f.interval, err)
 		}
 	}
 	return w, nil
 }
 
 // watch scans what changes until ctx ends.
-func (a *app) watch(ctx context.Context, x *node.Indexer, f *scanning, sources []origin.Status, w *watch.Watcher) error {
-	a.notef("watching %s", count(int64(len(sources)), "source"))
+func (a commands) watch(ctx context.Context, x *node.Indexer, f *scanning, sources []origin.Status, w *watch.Watcher) error {
+	a.Notef("watching %s", app.Count(int64(len(sources)), "source"))
 	for url := range w.Changes(ctx) {
 		for _, st := range sources {
 			if st.URL != url {
 				continue
 			}
 			if err := a.scanOne(ctx, x, f, st); err != nil && ctx.Err() == nil {
-				a.notef("%v", err)
+				a.Notef("%v", err)
 			}
 		}
 	}

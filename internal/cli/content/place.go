@@ -1,4 +1,4 @@
-package cli
+package content
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/ingest"
 	"github.com/hashstream/hashstream/internal/backends"
+	"github.com/hashstream/hashstream/internal/cli/app"
 	"github.com/hashstream/hashstream/internal/config"
 	"github.com/hashstream/hashstream/internal/node"
 	"github.com/hashstream/hashstream/internal/progress"
@@ -21,20 +22,20 @@ import (
 	"github.com/hashstream/hashstream/pipeline"
 )
 
-const resumePlacing = "files that were hashed are remembered; run the same command again for the rest"
-
-// placing is the flags of commands that index content where it is.
-type placing struct {
+// Placing is the flags of commands that index content where it is.
+type Placing struct {
 	concurrency int
 	queue       string
 }
 
-func (f *placing) flags(cmd *cobra.Command) {
+// Flags gives cmd the flags.
+func (f *Placing) Flags(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&f.concurrency, "concurrency", 0, "tasks done at the same time (default: pipeline.concurrency of the configuration)")
 	cmd.Flags().StringVar(&f.queue, "queue", "", "queue of tasks, such as nats://HOST/STREAM (default: pipeline.queue of the configuration)")
 }
 
-func (f *placing) overrides(set map[string]string) map[string]string {
+// Overrides adds to set what the flags say of the configuration.
+func (f *Placing) Overrides(set map[string]string) map[string]string {
 	if f.concurrency > 0 {
 		set["pipeline.concurrency"] = strconv.Itoa(f.concurrency)
 	}
@@ -45,14 +46,14 @@ func (f *placing) overrides(set map[string]string) map[string]string {
 }
 
 // addInPlace indexes arguments where they are.
-func (a *app) addInPlace(ctx context.Context, f *adding, args []string) error {
+func (a commands) addInPlace(ctx context.Context, f *adding, args []string) error {
 	switch {
 	case f.dedup, f.dryRun, f.follow:
-		return usagef("--in-place goes without --dedup, --dry-run and --dereference-args")
+		return app.Usagef("--in-place goes without --dedup, --dry-run and --dereference-args")
 	case f.wrap && len(args) > 1:
-		return usagef("--in-place wraps one argument at a time")
+		return app.Usagef("--in-place wraps one argument at a time")
 	}
-	c, err := a.config(f.placing.overrides(f.overrides()))
+	c, err := a.Config(f.placing.Overrides(f.overrides()))
 	if err != nil {
 		return err
 	}
@@ -64,20 +65,20 @@ func (a *app) addInPlace(ctx context.Context, f *adding, args []string) error {
 		return err
 	}
 	if !f.whole() && !o.Profile.RawLeaves {
-		return hint(usagef("profile %s puts file content into larger blocks, which stand nowhere in a file", c.Add.Profile), "--in-place takes --profile unixfs-v1-2025")
+		return app.Hint(app.Usagef("profile %s puts file content into larger blocks, which stand nowhere in a file", c.Add.Profile), "--in-place takes --profile unixfs-v1-2025")
 	}
 	level, err := index.ParseLevel(c.Add.Index)
 	if err != nil {
-		return usage(err)
+		return app.Usage(err)
 	}
 	if level == index.LevelNone {
-		return usagef("--in-place writes nothing but an index; it takes no --index-writer none")
+		return app.Usagef("--in-place writes nothing but an index; it takes no --index-writer none")
 	}
-	return a.withStores(ctx, c, func(s *node.Stores) error {
+	return a.WithStores(ctx, c, func(s *node.Stores) error {
 		for _, arg := range args {
 			name, err := backends.SourceName(arg)
 			if err != nil {
-				return usage(err)
+				return app.Usage(err)
 			}
 			src := origin.Source{URL: name, Profile: o.Profile, Hidden: o.Hidden, Level: level, Blob: f.whole()}
 			wrap := ""
@@ -86,7 +87,7 @@ func (a *app) addInPlace(ctx context.Context, f *adding, args []string) error {
 			}
 			got, err := a.placeOne(ctx, c, s, src, wrap, f.quiet)
 			if err != nil {
-				return fmt.Errorf("add %s: %w", config.Redact(arg), sourceHint(err, name))
+				return fmt.Errorf("add %s: %w", config.Redact(arg), SourceHint(err, name))
 			}
 			if err := a.printPlaced(f, arg, got); err != nil {
 				return err
@@ -96,42 +97,42 @@ func (a *app) addInPlace(ctx context.Context, f *adding, args []string) error {
 	})
 }
 
-// sourceHint tells what to do about a source that is refused.
-func sourceHint(err error, name string) error {
+// SourceHint tells what to do about a source that is refused.
+func SourceHint(err error, name string) error {
 	switch {
 	case errors.Is(err, origin.ErrDirectory):
-		return hint(usage(err), "%s", chunked)
+		return app.Hint(app.Usage(err), "%s", chunked)
 	case errors.Is(err, origin.ErrEmptied):
-		return hint(err, "mount what is missing; if it is empty for good: hashstream scan --allow-empty %s", name)
+		return app.Hint(err, "mount what is missing; if it is empty for good: hashstream scan --allow-empty %s", name)
 	case !errors.Is(err, backends.ErrNoRoot):
 		return err
 	}
-	return hint(err, "permit it in the configuration: [sources] roots = [%q], or HASHSTREAM_SOURCES_ROOTS=%s", name, name)
+	return app.Hint(err, "permit it in the configuration: [sources] roots = [%q], or HASHSTREAM_SOURCES_ROOTS=%s", name, name)
 }
 
 // placeOne scans one source and shows how far that is.
-func (a *app) placeOne(ctx context.Context, c config.Config, s *node.Stores, src origin.Source, wrap string, quiet bool) (origin.Scanned, error) {
-	p := a.progress("hashed", quiet)
+func (a commands) placeOne(ctx context.Context, c config.Config, s *node.Stores, src origin.Source, wrap string, quiet bool) (origin.Scanned, error) {
+	p := a.Progress("hashed", quiet)
 	defer p.Stop()
-	x, err := s.Indexer(ctx, c, &origin.Options{Read: func(_ string, n int64) { p.Add(n) }}, a.traced())
+	x, err := s.Indexer(ctx, c, &origin.Options{Read: func(_ string, n int64) { p.Add(n) }}, Traced(a.App))
 	if err != nil {
-		return origin.Scanned{}, failed(err)
+		return origin.Scanned{}, app.Failed(err)
 	}
 	defer x.Close()
 	return x.Run(ctx, src, &origin.ScanOptions{Wrap: wrap})
 }
 
-// traced tells what a pipeline has to retry.
-func (a *app) traced() pipeline.Trace {
+// Traced tells what a pipeline has to retry.
+func Traced(a *app.App) pipeline.Trace {
 	var mu sync.Mutex
 	tell := func(format string, args ...any) {
 		mu.Lock()
 		defer mu.Unlock()
-		a.notef(format, args...)
+		a.Notef(format, args...)
 	}
 	return pipeline.Trace{
 		Failed: func(t pipeline.Task, attempt int, dead bool, err error) {
-			if dead || a.verbose {
+			if dead || a.Verbose {
 				tell("attempt %d: %v", attempt, err)
 			}
 		},
@@ -145,18 +146,23 @@ type placed struct {
 	origin.Report
 }
 
-func (a *app) printPlaced(f *adding, arg string, got origin.Scanned) error {
+// PrintPlaced prints what came of a scan.
+func PrintPlaced(a *app.App, asJSON, quiet bool, arg string, got origin.Scanned) error {
+	return commands{a}.printPlaced(&adding{json: asJSON, quiet: quiet}, arg, got)
+}
+
+func (a commands) printPlaced(f *adding, arg string, got origin.Scanned) error {
 	res := got.Result
 	res.Size = got.Bytes
 	switch {
 	case f.json:
-		return a.printJSON(placed{describeAdded(arg, res), got.Report})
+		return a.PrintJSON(placed{describeAdded(arg, res), got.Report})
 	case f.quiet:
 		_, err := fmt.Fprintln(a.Out, res.Root)
 		return err
 	}
 	_, err := fmt.Fprintln(a.Out, res.Root, arg)
-	a.notef("%s in %s stay where they are: %s", progress.Size(got.Bytes), count(got.Files, "file"), summary(got))
+	a.Notef("%s in %s stay where they are: %s", progress.Size(got.Bytes), app.Count(got.Files, "file"), summary(got))
 	return err
 }
 

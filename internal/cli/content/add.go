@@ -1,4 +1,4 @@
-package cli
+package content
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/ingest"
+	"github.com/hashstream/hashstream/internal/cli/app"
 	"github.com/hashstream/hashstream/internal/config"
 	"github.com/hashstream/hashstream/internal/node"
 	"github.com/hashstream/hashstream/internal/progress"
@@ -22,7 +23,7 @@ type adding struct {
 	hidden, wrap, dryRun, dedup, json, quiet bool
 	follow                                   bool // links that are named
 	inPlace                                  bool
-	placing                                  placing
+	placing                                  Placing
 }
 
 func (f *adding) flags(cmd *cobra.Command) {
@@ -41,7 +42,7 @@ func (f *adding) flags(cmd *cobra.Command) {
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print the root CID alone")
 }
 
-func (a *app) addCommand() *cobra.Command {
+func (a commands) addCommand() *cobra.Command {
 	var f adding
 	cmd := &cobra.Command{
 		Use:   "add PATH|URL...",
@@ -70,21 +71,21 @@ the configuration names ([sources] roots). A file that changes is no longer serv
   hashstream add --in-place /srv/data s3://bucket/prefix
   hashstream add --dry-run --profile unixfs-v0-2015 photos/     the CID that old Kubo gives`,
 		Args:        cobra.MinimumNArgs(1),
-		Annotations: interruptible(resumeAdding),
+		Annotations: app.Interruptible(app.ResumeAdding),
 		RunE:        func(cmd *cobra.Command, args []string) error { return a.add(cmd.Context(), &f, args, nil) },
 	}
 	f.flags(cmd)
-	f.placing.flags(cmd)
+	f.placing.Flags(cmd)
 	cmd.Flags().BoolVar(&f.inPlace, "in-place", false, "leave the content where it is, and index it there")
 	return cmd
 }
 
 // add adds every argument. adjust may change the options.
-func (a *app) add(ctx context.Context, f *adding, args []string, adjust func(*ingest.Options)) error {
+func (a commands) add(ctx context.Context, f *adding, args []string, adjust func(*ingest.Options)) error {
 	if f.inPlace {
 		return a.addInPlace(ctx, f, args)
 	}
-	c, err := a.config(f.overrides())
+	c, err := a.Config(f.overrides())
 	if err != nil {
 		return err
 	}
@@ -99,7 +100,7 @@ func (a *app) add(ctx context.Context, f *adding, args []string, adjust func(*in
 	}
 	level, err := index.ParseLevel(c.Add.Index)
 	if err != nil {
-		return usage(err)
+		return app.Usage(err)
 	}
 	inputs, err := inputs(args, f)
 	if err != nil {
@@ -108,16 +109,16 @@ func (a *app) add(ctx context.Context, f *adding, args []string, adjust func(*in
 	if f.dryRun {
 		return a.addAll(ctx, ingest.Destination{}, o, f, inputs)
 	}
-	return a.withStores(ctx, c, func(s *node.Stores) error {
+	return a.WithStores(ctx, c, func(s *node.Stores) error {
 		dst, err := s.Destination(level)
 		if err != nil {
-			return failed(err)
+			return app.Failed(err)
 		}
 		return a.addAll(ctx, dst, o, f, inputs)
 	})
 }
 
-func (a *app) addAll(ctx context.Context, dst ingest.Destination, o ingest.Options, f *adding, inputs []input) error {
+func (a commands) addAll(ctx context.Context, dst ingest.Destination, o ingest.Options, f *adding, inputs []input) error {
 	if f.wrap && len(inputs) > 1 {
 		return a.addTogether(ctx, dst, o, f, inputs)
 	}
@@ -130,7 +131,7 @@ func (a *app) addAll(ctx context.Context, dst ingest.Destination, o ingest.Optio
 }
 
 // addTogether adds all arguments as the entries of one directory.
-func (a *app) addTogether(ctx context.Context, dst ingest.Destination, o ingest.Options, f *adding, inputs []input) error {
+func (a commands) addTogether(ctx context.Context, dst ingest.Destination, o ingest.Options, f *adding, inputs []input) error {
 	dir, err := openTogether(inputs)
 	if err != nil {
 		return err
@@ -139,7 +140,7 @@ func (a *app) addTogether(ctx context.Context, dst ingest.Destination, o ingest.
 	args := make([]string, len(inputs))
 	for i, in := range inputs {
 		if args[i] = in.arg; strings.HasPrefix(in.name, ".") && !f.hidden {
-			return usagef("%s is hidden; add --hidden to wrap it with others", in.arg)
+			return app.Usagef("%s is hidden; add --hidden to wrap it with others", in.arg)
 		}
 	}
 	return a.addWatched(&o, f, strings.Join(args, " "), func() (ingest.Result, error) {
@@ -162,20 +163,20 @@ func (f *adding) options(c config.Config) (ingest.Options, error) {
 	o := ingest.Options{Hidden: f.hidden, DryRun: f.dryRun, Dedup: f.dedup, PackSize: int64(c.Add.PackSize)}
 	var err error
 	if o.Profile, err = unixfs.ParseProfile(c.Add.Profile); err != nil {
-		return o, usage(err)
+		return o, app.Usage(err)
 	}
 	if o.Profile.Hash, err = digest.ParseCode(f.hash); err != nil {
-		return o, usagef("--hash: %v", err)
+		return o, app.Usagef("--hash: %v", err)
 	}
 	if f.chunk != "" {
 		var n config.Size
 		if err := n.UnmarshalText([]byte(f.chunk)); err != nil {
-			return o, usagef("--chunk-size: %v", err)
+			return o, app.Usagef("--chunk-size: %v", err)
 		}
 		o.Profile.ChunkSize = int64(n)
 	}
 	if err := o.Profile.Validate(); err != nil {
-		return o, usage(err)
+		return o, app.Usage(err)
 	}
 	return o, nil
 }
@@ -193,7 +194,7 @@ type added struct {
 	Stored     bool   `json:"stored"` // false if all was there already
 }
 
-func (a *app) addOne(ctx context.Context, dst ingest.Destination, o ingest.Options, f *adding, in input) error {
+func (a commands) addOne(ctx context.Context, dst ingest.Destination, o ingest.Options, f *adding, in input) error {
 	if f.wrap {
 		o.Wrap = in.name
 	}
@@ -201,13 +202,13 @@ func (a *app) addOne(ctx context.Context, dst ingest.Destination, o ingest.Optio
 }
 
 // addWatched shows how far add is, which takes o, and prints what came of it.
-func (a *app) addWatched(o *ingest.Options, f *adding, arg string, add func() (ingest.Result, error)) error {
-	p := a.progress("added", f.quiet)
+func (a commands) addWatched(o *ingest.Options, f *adding, arg string, add func() (ingest.Result, error)) error {
+	p := a.Progress("added", f.quiet)
 	defer p.Stop()
 	o.Trace.Scanned = func(_, bytes int64) { p.Expect(bytes) }
 	o.Trace.Read = func(_ string, n int64) { p.Add(n) }
-	if a.verbose {
-		o.Trace.Added = func(e ingest.Entry) { a.notef("%s %q", e.CID, e.Path) }
+	if a.Verbose {
+		o.Trace.Added = func(e ingest.Entry) { a.Notef("%s %q", e.CID, e.Path) }
 	}
 	res, err := add()
 	p.Stop()
@@ -217,11 +218,11 @@ func (a *app) addWatched(o *ingest.Options, f *adding, arg string, add func() (i
 	return a.printAdded(f, arg, res)
 }
 
-func (a *app) printAdded(f *adding, arg string, res ingest.Result) error {
+func (a commands) printAdded(f *adding, arg string, res ingest.Result) error {
 	var err error
 	switch {
 	case f.json:
-		return a.printJSON(describeAdded(arg, res))
+		return a.PrintJSON(describeAdded(arg, res))
 	case f.quiet:
 		_, err = fmt.Fprintln(a.Out, res.Root)
 		return err
@@ -229,11 +230,11 @@ func (a *app) printAdded(f *adding, arg string, res ingest.Result) error {
 	_, err = fmt.Fprintln(a.Out, res.Root, arg)
 	switch {
 	case f.dryRun:
-		a.notef("%s in %s; nothing was stored", progress.Size(res.Size), count(res.Blocks, "block"))
+		a.Notef("%s in %s; nothing was stored", progress.Size(res.Size), app.Count(res.Blocks, "block"))
 	case !res.Stored:
-		a.notef("%s was there already; nothing was stored", progress.Size(res.Size))
+		a.Notef("%s was there already; nothing was stored", progress.Size(res.Size))
 	default:
-		a.notef("%s in %s, %d repeated; %s in %s", progress.Size(res.Size), count(res.Blocks, "block"), res.Duplicates, progress.Size(res.PackBytes), count(int64(res.Packs), "pack"))
+		a.Notef("%s in %s, %d repeated; %s in %s", progress.Size(res.Size), app.Count(res.Blocks, "block"), res.Duplicates, progress.Size(res.PackBytes), app.Count(int64(res.Packs), "pack"))
 	}
 	return err
 }
