@@ -16,6 +16,7 @@ import (
 
 	"github.com/hashstream/hashstream/block"
 	"github.com/hashstream/hashstream/ingest"
+	"github.com/hashstream/hashstream/kv/pebblekv"
 	"github.com/hashstream/hashstream/origin"
 	"github.com/hashstream/hashstream/unixfs"
 )
@@ -86,7 +87,7 @@ func TestDiskLinks(t *testing.T) {
 // beginning of what is right, and from then on it is gone.
 func TestDiskChangeWhileServed(t *testing.T) {
 	t.Parallel()
-	content := randomText(rand.New(rand.NewPCG(3, 3)), 24<<20)
+	content := randomText(rand.New(rand.NewPCG(3, 3)), 8<<20)
 	for name, change := range map[string]func(path string) error{
 		"truncated":   func(path string) error { return os.Truncate(path, 100) },
 		"overwritten": func(path string) error { return os.WriteFile(path, []byte(strings.Repeat("x", len(content))), 0o644) },
@@ -235,15 +236,19 @@ func TestDiskRootMissing(t *testing.T) {
 	}
 }
 
-// TestDiskLargeDirectory scans a directory of 100,000 files in bounded memory.
+// TestDiskLargeDirectory scans a directory of very many files in bounded memory.
 func TestDiskLargeDirectory(t *testing.T) {
 	dir := t.TempDir()
-	const files = 100_000
+	const files = largeDirectory
 	for i := range files {
 		must(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("file-%06d", i)), nil, 0o644))
 	}
-	s := newSite(t, dir)
-	must(t, func() error { p, err := unixfs.ParseProfile(unixfs.V1); s.profile = p; return err }())
+	keys, err := pebblekv.Open(t.TempDir(), nil)
+	must(t, err)
+	t.Cleanup(func() { must(t, keys.Close()) })
+	s := newSiteOn(t, keys, dir)
+	s.profile, err = unixfs.ParseProfile(unixfs.V1)
+	must(t, err)
 	s.scan(t, dir)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

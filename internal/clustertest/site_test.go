@@ -26,6 +26,7 @@ import (
 	"github.com/hashstream/hashstream/internal/backends"
 	"github.com/hashstream/hashstream/internal/faultproxy"
 	"github.com/hashstream/hashstream/internal/servertest"
+	"github.com/hashstream/hashstream/kv"
 	"github.com/hashstream/hashstream/kv/memkv"
 	"github.com/hashstream/hashstream/origin"
 	"github.com/hashstream/hashstream/pack"
@@ -37,7 +38,7 @@ import (
 
 // site is an index and packs in memory over sources, which are real.
 type site struct {
-	keys     *memkv.Store
+	keys     kv.Store
 	packs    *memblob.Store
 	sources  *backends.Sources
 	indexer  *origin.Indexer
@@ -47,7 +48,12 @@ type site struct {
 
 func newSite(t *testing.T, roots ...string) *site {
 	t.Helper()
-	s := &site{keys: memkv.New(), packs: memblob.New(), profile: small(t)}
+	return newSiteOn(t, memkv.New(), roots...)
+}
+
+func newSiteOn(t *testing.T, keys kv.Store, roots ...string) *site {
+	t.Helper()
+	s := &site{keys: keys, packs: memblob.New(), profile: small(t)}
 	var err error
 	s.sources, err = backends.NewSources(roots, nil)
 	must(t, err)
