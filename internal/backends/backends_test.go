@@ -38,7 +38,7 @@ func Example() {
 	fmt.Println(err)
 	// Output:
 	// true <nil>
-	// backends: packs: unknown scheme "ftp", known are azblob, file, gs, http, https, mem, s3: invalid argument
+	// backends: packs: unknown scheme "ftp", known are azblob, file, gs, http, https, js+s3, mem, s3: invalid argument
 }
 
 func TestPaths(t *testing.T) {
