@@ -103,7 +103,7 @@ func TestKillAnything(t *testing.T) {
 	close(stop)
 	running.Wait()
 	if len(l.ids) < 10 {
-		t.Errorf("only %d adds were acknowledged", len(l.ids))
+		t.Fatalf("only %d adds were acknowledged", len(l.ids))
 	}
 	for i, n := range nodes {
 		running.Go(func() {
@@ -168,12 +168,14 @@ func (c *cluster) adder(l *load, profile unixfs.Profile, worker int, stop chan s
 		write(c.t, dir, files)
 		root, car := added(c.t, profile, dir)
 		home := []string{"a", "b", "c", "d"}[r.IntN(4)] // at a node, or beside them
+		var err error
 		for attempt := range 20 {
 			ctx, cancel := context.WithCancel(context.Background())
 			if attempt == 0 && r.IntN(4) == 0 {
 				time.AfterFunc(time.Duration(r.IntN(150))*time.Millisecond, cancel)
 			}
-			out, err := c.run(ctx, home, "add", "-q", "--chunk-size", "64KiB", dir)
+			var out string
+			out, err = c.run(ctx, home, "add", "-q", "--chunk-size", "64KiB", dir)
 			cancel()
 			if err == nil && out != root.String() {
 				c.t.Errorf("add gives %s, want %s", out, root)
@@ -182,6 +184,9 @@ func (c *cluster) adder(l *load, profile unixfs.Profile, worker int, stop chan s
 				l.acknowledge(out, car)
 				break
 			}
+		}
+		if err != nil {
+			c.t.Errorf("an add fails again and again: %v", err)
 		}
 		os.RemoveAll(dir)
 	}
