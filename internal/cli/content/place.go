@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -79,6 +81,11 @@ func (a commands) addInPlace(ctx context.Context, f *adding, args []string) erro
 			name, err := backends.SourceName(arg)
 			if err != nil {
 				return app.Usage(err)
+			}
+			if filepath.IsAbs(name) {
+				if _, err := os.Lstat(name); err != nil {
+					return app.Missing(arg, err)
+				}
 			}
 			src := origin.Source{URL: name, Profile: o.Profile, Hidden: o.Hidden, Level: level, Blob: f.whole()}
 			wrap := ""

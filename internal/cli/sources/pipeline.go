@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -147,6 +148,9 @@ memory nobody would take them: there 'hashstream scan' does the same.`,
 // retry revives tasks and, where nobody else can do them, does them.
 func (a commands) retry(ctx context.Context, c config.Config, x *node.Indexer, id string) error {
 	n, err := x.Pipeline.Retry(ctx, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return app.Hint(app.Absentf("there is no job %s", id), "'hashstream pipeline status' lists them")
+	}
 	if err != nil {
 		return err
 	}
