@@ -152,5 +152,5 @@ func Scrub(s string) string {
 	s = users.ReplaceAllString(s, "//")
 	s = queries.ReplaceAllString(s, "")
 	s = strings.Join(strings.Fields(s), " ")
-	return s[:min(len(s), 500)]
+	return strings.TrimRight(s[:min(len(s), 500)], " ")
 }
