@@ -149,8 +149,12 @@ var (
 
 // Scrub makes one line of a foreign text and takes out of it what may be a secret.
 func Scrub(s string) string {
-	s = users.ReplaceAllString(s, "//")
-	s = queries.ReplaceAllString(s, "")
+	s = strings.Join(strings.Fields(s[:min(len(s), 4096)]), " ")
+	for before := ""; s != before; { // what is taken out may bring two parts of another together
+		before = s
+		s = users.ReplaceAllString(s, "//")
+		s = queries.ReplaceAllString(s, "")
+	}
 	s = strings.Join(strings.Fields(s), " ")
 	return strings.TrimRight(s[:min(len(s), 500)], " ")
 }
