@@ -80,15 +80,15 @@ func FuzzSlice(f *testing.F) {
 // count counts the parents of a slice by walking through its tree.
 func count(t *testing.T, s Slice) (n int64) {
 	first, last := s.ends()
-	todo := []subtree{{end: s.shape.groups()}}
-	for len(todo) > 0 {
-		top := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
+	pending := []subtree{{end: s.shape.groups()}}
+	for len(pending) > 0 {
+		top := pending[len(pending)-1]
+		pending = pending[:len(pending)-1]
 		if top.leaf() || top.first > last || top.end <= first {
 			continue
 		}
 		n++
-		todo = append(todo, subtree{first: top.first, end: top.split()}, subtree{first: top.split(), end: top.end})
+		pending = append(pending, subtree{first: top.first, end: top.split()}, subtree{first: top.split(), end: top.end})
 	}
 	return n
 }

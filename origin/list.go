@@ -43,7 +43,7 @@ type lister struct {
 	w      *catalog.Writer
 	report Report
 	gone   []goneFile
-	todo   func(file string, size int64) bool // takes a file to be hashed; false ends the listing
+	take   func(file string, size int64) bool // takes a file to be hashed; false ends the listing
 
 	// The directory that was listed last by checkFiles, so that it is not listed again.
 	listed        string
@@ -266,7 +266,7 @@ func (l *lister) hash(ctx context.Context, file string, size int64) error {
 	if err := l.mark(ctx); err != nil {
 		return err
 	}
-	if !l.todo(file, size) {
+	if !l.take(file, size) {
 		return errStopped
 	}
 	return nil

@@ -173,7 +173,7 @@ func (l *lister) tasks(ctx context.Context, yield func([]byte, error) bool) erro
 		t.Files, bytes, names = nil, 0, 0
 		return yield(body, err)
 	}
-	l.todo = func(file string, size int64) bool {
+	l.take = func(file string, size int64) bool {
 		t.Files = append(t.Files, file)
 		bytes += size
 		names += len(file)

@@ -33,16 +33,16 @@ const (
 
 // Work does a task of a scan. It is a [pipeline.Handler].
 func (x *Indexer) Work(ctx context.Context, t pipeline.Task) error {
-	var todo task
-	if err := json.Unmarshal(t.Body, &todo); err != nil {
+	var work task
+	if err := json.Unmarshal(t.Body, &work); err != nil {
 		return pipeline.Permanent(fmt.Errorf("origin: %s: %w: %w", t, digest.ErrMismatch, err))
 	}
-	tree, closer, err := x.open(ctx, todo.Source.URL)
+	tree, closer, err := x.open(ctx, work.Source.URL)
 	if err != nil {
-		return fmt.Errorf("origin: open %s: %w", todo.Source.URL, err)
+		return fmt.Errorf("origin: open %s: %w", work.Source.URL, err)
 	}
 	defer closer.Close()
-	w := worker{x: x, src: todo.Source, id: todo.Source.id(), tree: tree}
+	w := worker{x: x, src: work.Source, id: work.Source.id(), tree: tree}
 	w.out = catalog.NewWriter(x.stores.KV)
 	if w.dst, err = x.stores.Destination(w.src.fileLevel()); err != nil {
 		return fmt.Errorf("origin: %w", err)
@@ -50,8 +50,8 @@ func (x *Indexer) Work(ctx context.Context, t pipeline.Task) error {
 	if w.src.Blob { // found by its own record alone, whatever the level
 		w.dst.Blocks = index.NewBlocks(x.stores.KV)
 	}
-	if err := w.run(ctx, todo.Files); err != nil {
-		return fmt.Errorf("origin: %s: %w", todo.Source.URL, err)
+	if err := w.run(ctx, work.Files); err != nil {
+		return fmt.Errorf("origin: %s: %w", work.Source.URL, err)
 	}
 	return nil
 }

@@ -140,7 +140,7 @@ func (s secrets) hide(text string) string {
 	for _, p := range s.password {
 		for _, p := range []string{p, url.QueryEscape(p), url.PathEscape(p)} {
 			if len(p) > 2 {
-				text = strings.ReplaceAll(text, p, "xxxxx")
+				text = strings.ReplaceAll(text, p, "redacted")
 			}
 		}
 	}
