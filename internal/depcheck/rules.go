@@ -53,11 +53,11 @@ func Hashstream() Rules {
 	return Rules{
 		Module: "github.com/hashstream/hashstream",
 		Layers: map[string]int{
-			"digest": 0, "block": 0, "car": 0, "unixfs": 0, "bao": 0, "did": 0, "nostr": 0, "ipns": 0,
-			"blob": 1, "kv": 1, "queue": 1,
+			"digest": 0, "block": 0, "car": 0, "unixfs": 0, "bao": 0, "ipni/dhash": 0, "did": 0, "nostr": 0, "ipns": 0,
+			"blob": 1, "kv": 1, "queue": 1, "ipni/valuestore": 1,
 			"index": 2, "pack": 2, "dag": 2, "ingest": 2, "streamer": 2, "scrub": 2,
 			"pipeline": 2, "origin": 2, "outboard": 2, "pin": 2, "naming": 2, "ipni": 2, "access": 2, "dwn": 2,
-			"gateway": 3, "fetch": 3, "p2p": 3, "ipni/ipnihttp": 3, "pin/pinhttp": 3, "dwn/dwnhttp": 3, "nostr/nostrws": 3,
+			"gateway": 3, "fetch": 3, "p2p": 3, "ipni/ipnihttp": 3, "ipni/ipnisync": 3, "routinghttp": 3, "pin/pinhttp": 3, "dwn/dwnhttp": 3, "nostr/nostrws": 3,
 			"internal": 4, "cmd": 4,
 		},
 		PureLayers:  []int{0, 2},
@@ -70,6 +70,7 @@ func Hashstream() Rules {
 			"blob/fsblob", "blob/treeblob", "blob/memblob", "blob/httpblob", "blob/cloudblob",
 			"kv/pebblekv", "kv/pgkv", "kv/memkv",
 			"queue/memqueue", "queue/natsqueue", "queue/sqsqueue",
+			"ipni/valuestore/segstore", "ipni/valuestore/kvstore",
 		},
 		BackendUsers: []string{"internal/backends", "internal/node"},
 		Heavy: []Heavy{
@@ -82,7 +83,7 @@ func Hashstream() Rules {
 			{Modules: []string{"github.com/cockroachdb/pebble"}, Homes: []string{"kv/pebblekv"}},
 			{
 				Modules: []string{"github.com/libp2p", "github.com/ipfs/boxo/bitswap"}, Homes: []string{"p2p"},
-				Except: []string{"github.com/libp2p/go-libp2p/core/crypto", "github.com/libp2p/go-libp2p/core/peer", "github.com/libp2p/go-buffer-pool"},
+				Except: []string{"github.com/libp2p/go-libp2p/core/crypto", "github.com/libp2p/go-libp2p/core/peer", "github.com/libp2p/go-libp2p/core/record", "github.com/libp2p/go-buffer-pool"},
 			},
 			{Modules: []string{"github.com/prometheus", "go.opentelemetry.io"}, Homes: []string{"internal/obs"}},
 			{Modules: []string{"github.com/coder/websocket", "github.com/gorilla/websocket", "golang.org/x/net/websocket"}, Homes: []string{"…ws"}},
