@@ -83,7 +83,7 @@ func Hashstream() Rules {
 			{Modules: []string{"github.com/cockroachdb/pebble"}, Homes: []string{"kv/pebblekv"}},
 			{
 				Modules: []string{"github.com/libp2p", "github.com/ipfs/boxo/bitswap"}, Homes: []string{"p2p"},
-				Except: []string{"github.com/libp2p/go-libp2p/core/crypto", "github.com/libp2p/go-libp2p/core/peer", "github.com/libp2p/go-libp2p/core/record", "github.com/libp2p/go-buffer-pool"},
+				Except: []string{"github.com/libp2p/go-libp2p/core/crypto", "github.com/libp2p/go-libp2p/core/peer", "github.com/libp2p/go-libp2p/core/record", "github.com/libp2p/go-libp2p/core/internal", "github.com/libp2p/go-buffer-pool"},
 			},
 			{Modules: []string{"github.com/prometheus", "go.opentelemetry.io"}, Homes: []string{"internal/obs"}},
 			{Modules: []string{"github.com/coder/websocket", "github.com/gorilla/websocket", "golang.org/x/net/websocket"}, Homes: []string{"…ws"}},
