@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multihash"
 
@@ -97,3 +98,25 @@ type Finder interface {
 	// Find yields the providers of mh. None is no error.
 	Find(ctx context.Context, mh multihash.Multihash) iter.Seq2[Result, error]
 }
+
+// Kind is what a block of a chain holds. Some publishers make blocks when they are
+// asked for, and want to be told.
+type Kind string
+
+// The kinds, as the header Ipni-Cid-Schema-Type names them.
+const (
+	Advertisement Kind = "Advertisement"
+	EntryChunk    Kind = "EntryChunk" // or a node of a HAMT of entries
+)
+
+// Chain is the advertisements of a publisher, newest first, with their entries.
+type Chain interface {
+	// Head returns the newest advertisement. If there is none, the error matches fs.ErrNotExist.
+	Head(ctx context.Context) (cid.Cid, error)
+	// Block returns a block, whose bytes hash to c and are no more than [MaxBlock].
+	// That the publisher says it has none matches fs.ErrNotExist.
+	Block(ctx context.Context, c cid.Cid, kind Kind) ([]byte, error)
+}
+
+// MaxBlock is the size of the largest block of a chain, in bytes.
+const MaxBlock = 4 << 20
