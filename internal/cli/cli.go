@@ -80,7 +80,7 @@ them over HTTP in a form that every receiver can verify.`,
 			content.PackWrite(a), deliver.Extract(a), keep.PackList(a), keep.PackVerify(a), content.PackImport(a), keep.PackClear(a)),
 		app.Group("index", "Work with the index, which knows where every block is",
 			content.IndexAdd(a), keep.IndexFind(a), keep.IndexStats(a), keep.IndexBackup(a), keep.IndexRestore(a),
-			migrate.Import(migration(a)), migrate.Export(migration(a)), keep.IndexClear(a)),
+			migrate.Import(a), migrate.Export(a), keep.IndexClear(a)),
 		app.Group("pipeline", "Hash sources with many machines, and see what failed", sources.Work(a), sources.Jobs(a), sources.Retry(a)),
 		c.statusCommand(), c.scrubCommand(), c.configCommand(), c.versionCommand())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return app.Usage(err) })

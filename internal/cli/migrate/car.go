@@ -18,12 +18,13 @@ import (
 	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/index/adopt"
 	"github.com/hashstream/hashstream/internal/backends"
+	"github.com/hashstream/hashstream/internal/cli/app"
 	"github.com/hashstream/hashstream/internal/config"
 	"github.com/hashstream/hashstream/internal/node"
 )
 
-func (a *App) importCAR() *cobra.Command {
-	r := run{App: a}
+func (c commands) importCAR() *cobra.Command {
+	r := run{App: c.App}
 	var read bool
 	cmd := &cobra.Command{
 		Use:   "car FILE|DIR|URL...",
@@ -55,7 +56,7 @@ func (r *run) importCARs(ctx context.Context, args []string, read bool) error {
 		for _, name := range names {
 			p, err := takeCAR(ctx, s, a, name, read)
 			if errors.Is(err, backends.ErrNoRoot) {
-				return r.Hint(fmt.Errorf("%s: %w", name, backends.ErrNoRoot), "name the directory or URL it is in under sources.roots of the configuration")
+				return app.Hint(fmt.Errorf("%s: %w", name, backends.ErrNoRoot), "name the directory or URL it is in under sources.roots of the configuration")
 			}
 			if err != nil && !errors.Is(err, adopt.ErrPack) {
 				return err
@@ -204,8 +205,8 @@ func (r *reader) fill(off int64) error {
 	return err
 }
 
-func (a *App) exportCAR() *cobra.Command {
-	r := run{App: a}
+func (c commands) exportCAR() *cobra.Command {
+	r := run{App: c.App}
 	var out string
 	cmd := &cobra.Command{
 		Use:   "car PACK",
@@ -217,7 +218,7 @@ others read as a file beside the CAR.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := digest.Parse(args[0])
 			if err != nil {
-				return r.Usage(err)
+				return app.Usage(err)
 			}
 			return r.with(cmd.Context(), func(_ config.Config, s *node.Stores, _ index.Level) error {
 				b, err := adopt.Sidecar(cmd.Context(), s.Packs, index.Location{Pack: d})

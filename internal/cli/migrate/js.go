@@ -14,12 +14,13 @@ import (
 	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/index/jsstore"
 	"github.com/hashstream/hashstream/internal/backends"
+	"github.com/hashstream/hashstream/internal/cli/app"
 	"github.com/hashstream/hashstream/internal/config"
 	"github.com/hashstream/hashstream/internal/node"
 )
 
-func (a *App) importJS() *cobra.Command {
-	r := run{App: a}
+func (c commands) importJS() *cobra.Command {
+	r := run{App: c.App}
 	var prefix, files string
 	var noRead bool
 	cmd := &cobra.Command{
@@ -68,7 +69,7 @@ func (r *run) importJS(ctx context.Context, arg, prefix, files string, o *jsstor
 		}
 		if files != "" {
 			if o.Files, err = below(s, files); err != nil {
-				return r.Usage(err)
+				return app.Usage(err)
 			}
 		}
 		var printed error
@@ -108,8 +109,8 @@ func (u unchanged) Get(ctx context.Context, key string, off, n int64) (blob.Obje
 	return u.files.GetIf(ctx, key, u.identity, off, n)
 }
 
-func (a *App) exportJS() *cobra.Command {
-	r := run{App: a}
+func (c commands) exportJS() *cobra.Command {
+	r := run{App: c.App}
 	var prefix, layout string
 	cmd := &cobra.Command{
 		Use:   "js INDEX [ROOT]...",
@@ -151,7 +152,7 @@ func (r *run) exportJS(ctx context.Context, args []string, o *jsstore.ExportOpti
 		o.Roots = append(o.Roots, d)
 	}
 	if err != nil {
-		return r.Usage(err)
+		return app.Usage(err)
 	}
 	r.level = "" // the index is only read
 	return r.with(ctx, func(c config.Config, s *node.Stores, _ index.Level) error {
@@ -165,13 +166,13 @@ func (r *run) exportJS(ctx context.Context, args []string, o *jsstore.ExportOpti
 			return err
 		}
 		if r.json {
-			return r.JSON(struct {
+			return r.PrintJSON(struct {
 				Blocks int64 `json:"blocks"`
 				Packs  int64 `json:"packs"`
 				Roots  int64 `json:"roots"`
 			}(n))
 		}
-		r.Note("%s, %s, %s", count(n.Blocks, "block"), count(n.Packs, "pack"), count(n.Roots, "root"))
+		r.Notef("%s, %s, %s", app.Count(n.Blocks, "block"), app.Count(n.Packs, "pack"), app.Count(n.Roots, "root"))
 		return nil
 	})
 }

@@ -11,7 +11,6 @@ package migrate
 import (
 	"context"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/url"
 	"os"
@@ -22,18 +21,24 @@ import (
 
 	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/index/adopt"
+	"github.com/hashstream/hashstream/internal/cli/app"
 	"github.com/hashstream/hashstream/internal/config"
 	"github.com/hashstream/hashstream/internal/node"
 )
 
-// App is what the commands need of the program they are part of.
-type App struct {
-	Out    io.Writer                            // for results
-	Note   func(format string, args ...any)     // tells something that is not a result
-	JSON   func(v any) error                    // prints a result as a line of JSON
-	Usage  func(error) error                    // marks an error as one of the command line
-	Hint   func(err error, advice string) error // adds advice to an error
-	Stores func(ctx context.Context, overrides map[string]string, f func(config.Config, *node.Stores) error) error
+// commands are the commands of this package.
+type commands struct{ *app.App }
+
+// Import is the command index import.
+func Import(a *app.App) *cobra.Command {
+	c := commands{a}
+	return app.Group("import", "Take in the index of another program; bytes stay where they are", c.importJS(), c.importCAR(), c.importSharded())
+}
+
+// Export is the command index export.
+func Export(a *app.App) *cobra.Command {
+	c := commands{a}
+	return app.Group("export", "Write the index for another program", c.exportJS(), c.exportCAR(), c.exportSharded())
 }
 
 // maxTold bounds the lines about what is left out.
@@ -41,7 +46,7 @@ const maxTold = 100
 
 // run is one run of a command.
 type run struct {
-	*App
+	*app.App
 	level string
 	json  bool
 	told  int
@@ -60,13 +65,15 @@ func (r *run) with(ctx context.Context, f func(config.Config, *node.Stores, inde
 	if r.level != "" {
 		overrides["add.index"] = r.level
 	}
-	return r.Stores(ctx, overrides, func(c config.Config, s *node.Stores) error {
-		level, err := index.ParseLevel(c.Add.Index)
-		if err != nil {
-			return r.Usage(err)
-		}
-		return f(c, s, level)
-	})
+	c, err := r.Config(overrides)
+	if err != nil {
+		return err
+	}
+	level, err := index.ParseLevel(c.Add.Index)
+	if err != nil {
+		return app.Usage(err)
+	}
+	return r.WithStores(ctx, c, func(s *node.Stores) error { return f(c, s, level) })
 }
 
 // home is where content is taken in.
@@ -78,16 +85,16 @@ func home(s *node.Stores, level index.Level) adopt.Home {
 func (r *run) problem(err error) {
 	switch r.told++; {
 	case r.told < maxTold:
-		r.Note("left out: %v", err)
+		r.Notef("left out: %v", err)
 	case r.told == maxTold:
-		r.Note("more is left out; it is counted at the end")
+		r.Notef("more is left out; it is counted at the end")
 	}
 }
 
 // root tells of a DAG.
 func (r *run) root(c fmt.Stringer, reason error) error {
 	if reason != nil {
-		r.Note("%v; its blocks are found one by one", reason)
+		r.Notef("%v; its blocks are found one by one", reason)
 		return nil
 	}
 	if r.json {
@@ -145,35 +152,6 @@ func (r *run) output(name string, data []byte) error {
 	return err
 }
 
-// Import returns the command 'index import'.
-func Import(a *App) *cobra.Command {
-	return group("import", "Take in the index of another program; bytes stay where they are", a.importJS(), a.importCAR(), a.importSharded())
-}
-
-// Export returns the command 'index export'.
-func Export(a *App) *cobra.Command {
-	return group("export", "Write the index for another program", a.exportJS(), a.exportCAR(), a.exportSharded())
-}
-
-func group(use, short string, commands ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   use,
-		Short: short,
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(commands...)
-	return cmd
-}
-
-// count is a number of things: "1 pack", "2 packs".
-func count(n int64, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
-}
-
 // summary is what an import prints with --json.
 type summary struct {
 	Records  int64 `json:"records"`
@@ -185,14 +163,14 @@ type summary struct {
 
 // String tells people what an import did.
 func (s summary) String() string {
-	return fmt.Sprintf("%s, %s, %s; %s", count(s.Packs, "pack"), count(s.Blocks, "block"), count(s.Roots, "DAG"), count(s.Problems, "problem"))
+	return fmt.Sprintf("%s, %s, %s; %s", app.Count(s.Packs, "pack"), app.Count(s.Blocks, "block"), app.Count(s.Roots, "DAG"), app.Count(s.Problems, "problem"))
 }
 
 // done prints the result of an import.
 func (r *run) done(s summary) error {
 	if r.json {
-		return r.JSON(s)
+		return r.PrintJSON(s)
 	}
-	r.Note("%s", s)
+	r.Notef("%s", s)
 	return nil
 }

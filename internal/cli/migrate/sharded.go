@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/index/sharded"
+	"github.com/hashstream/hashstream/internal/cli/app"
 	"github.com/hashstream/hashstream/internal/config"
 	"github.com/hashstream/hashstream/internal/node"
 )
@@ -18,8 +19,8 @@ import (
 // maxSharded bounds the size of a sharded index in bytes: about five million blocks.
 const maxSharded = 512 << 20
 
-func (a *App) importSharded() *cobra.Command {
-	r := run{App: a}
+func (c commands) importSharded() *cobra.Command {
+	r := run{App: c.App}
 	var noRead bool
 	cmd := &cobra.Command{
 		Use:   "sharded FILE...",
@@ -78,8 +79,8 @@ func (r *run) importSharded(ctx context.Context, s *node.Stores, level index.Lev
 	return r.done(sum)
 }
 
-func (a *App) exportSharded() *cobra.Command {
-	r := run{App: a}
+func (c commands) exportSharded() *cobra.Command {
+	r := run{App: c.App}
 	var out string
 	cmd := &cobra.Command{
 		Use:     "sharded ROOT",
@@ -89,7 +90,7 @@ func (a *App) exportSharded() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root, err := cid.Decode(args[0])
 			if err != nil {
-				return r.Usage(err)
+				return app.Usage(err)
 			}
 			return r.with(cmd.Context(), func(_ config.Config, s *node.Stores, _ index.Level) error {
 				x, err := sharded.Export(cmd.Context(), s.Index, root)
