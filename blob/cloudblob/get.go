@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashstream/hashstream/blob"
 	"github.com/hashstream/hashstream/blob/cloudblob/exchange"
+	"github.com/hashstream/hashstream/blob/contentrange"
 )
 
 // renewal is how many bytes of progress renew the attempts of a read.
@@ -130,7 +131,7 @@ func (o *object) empty(identity string, status int) error {
 
 // accept checks that the answer is the range that was asked for, and describes the object.
 func (o *object) accept(status int, h http.Header, n int64) error {
-	length, err := exchange.ParseNumber(h.Get("Content-Length"))
+	length, err := contentrange.ParseNumber(h.Get("Content-Length"))
 	if err != nil {
 		length = -1
 	}
@@ -145,18 +146,14 @@ func (o *object) accept(status int, h http.Header, n int64) error {
 		}
 		size = length
 	case http.StatusPartialContent:
-		first, last, total, err := exchange.ParseContentRange(h.Get("Content-Range"))
+		r, err := contentrange.Parse(h.Get("Content-Range"))
 		if err != nil {
 			return err
 		}
-		want := total - o.off
-		if n >= 0 {
-			want = min(want, n)
-		}
-		if first != o.off || last-first+1 != want || length >= 0 && length != want {
+		if !r.Answers(o.off, n) || length >= 0 && length != r.Len() {
 			return errRange
 		}
-		size = total
+		size = r.Size
 	default:
 		return fmt.Errorf("unexpected status %d", status)
 	}

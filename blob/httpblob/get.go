@@ -8,17 +8,14 @@ import (
 	"io/fs"
 	"math"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/hashstream/hashstream/blob"
+	"github.com/hashstream/hashstream/blob/contentrange"
 )
 
-var (
-	errSize  = errors.New("the server does not tell the size of the object")
-	errRange = errors.New("the server answered with another range than was asked for")
-)
+var errRange = errors.New("the server answered with another range than was asked for")
 
 // Get opens n bytes of key from offset off.
 func (g *Getter) Get(ctx context.Context, key string, off, n int64) (blob.Object, error) {
@@ -148,29 +145,25 @@ func (g *Getter) whole(o *object, off, n int64) (err error) {
 // partial checks that the answer is the range that was asked for.
 func (g *Getter) partial(o *object, off, n int64) (err error) {
 	resp := o.exchange.resp
-	first, last, size, err := parseContentRange(resp.Header.Get("Content-Range"))
+	r, err := contentrange.Parse(resp.Header.Get("Content-Range"))
 	if err != nil {
 		return err
 	}
-	if o.info, err = g.info(o.key, resp, size); err != nil {
+	if o.info, err = g.info(o.key, resp, r.Size); err != nil {
 		return err
 	}
-	want := size - off
-	if n >= 0 {
-		want = min(want, n)
-	}
-	if first != off || last-first+1 != want || resp.ContentLength >= 0 && resp.ContentLength != want {
+	if !r.Answers(off, n) || resp.ContentLength >= 0 && resp.ContentLength != r.Len() {
 		return errRange
 	}
-	o.n = want
+	o.n = r.Len()
 	return nil
 }
 
 // beyond handles a range that the server cannot satisfy. One that starts exactly
 // at the end is empty for package blob.
 func (g *Getter) beyond(o *object, off int64) error {
-	size, ok := strings.CutPrefix(o.exchange.resp.Header.Get("Content-Range"), "bytes */")
-	if v, err := parseNumber(size); !ok || err != nil || v != off {
+	size, err := contentrange.ParseUnsatisfied(o.exchange.resp.Header.Get("Content-Range"))
+	if err != nil || size != off {
 		return blob.ErrRange
 	}
 	i, err := g.info(o.key, o.exchange.resp, off)
@@ -178,38 +171,10 @@ func (g *Getter) beyond(o *object, off int64) error {
 	return err
 }
 
-// parseContentRange reads "bytes first-last/size" with 0 ≤ first ≤ last < size
-// (RFC 9110 section 14.4).
-func parseContentRange(s string) (first, last, size int64, err error) {
-	spec, ok := strings.CutPrefix(s, "bytes ")
-	span, total, ok2 := strings.Cut(spec, "/")
-	a, b, ok3 := strings.Cut(span, "-")
-	if !ok || !ok2 || !ok3 {
-		return 0, 0, 0, fmt.Errorf("malformed Content-Range %q", s)
-	}
-	if total == "*" {
-		return 0, 0, 0, errSize
-	}
-	var errs [3]error
-	first, errs[0] = parseNumber(a)
-	last, errs[1] = parseNumber(b)
-	size, errs[2] = parseNumber(total)
-	if errors.Join(errs[:]...) != nil || first > last || last >= size {
-		return 0, 0, 0, fmt.Errorf("malformed Content-Range %q", s)
-	}
-	return first, last, size, nil
-}
-
-// parseNumber reads digits only: no sign.
-func parseNumber(s string) (int64, error) {
-	v, err := strconv.ParseUint(s, 10, 63)
-	return int64(v), err
-}
-
 // info describes an object of size bytes from the header of an answer.
 func (g *Getter) info(key string, r *http.Response, size int64) (blob.Info, error) {
 	if size < 0 {
-		return blob.Info{}, errSize
+		return blob.Info{}, contentrange.ErrSize
 	}
 	if limit := g.options.MaxSize; limit > 0 && size > limit {
 		return blob.Info{}, fmt.Errorf("object of %d bytes, at most %d are allowed", size, limit)

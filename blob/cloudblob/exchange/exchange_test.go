@@ -21,45 +21,6 @@ import (
 	"github.com/hashstream/hashstream/blob/cloudblob/exchange"
 )
 
-func FuzzParseContentRange(f *testing.F) {
-	for _, s := range []string{
-		"bytes 0-0/1", "bytes 5-9/10", "bytes 0-9/10", "bytes 0-9223372036854775806/9223372036854775807",
-		"bytes */10", "bytes 0-1/*", "bytes 3-2/10", "bytes 0-10/10", "bytes +0-1/2", "bytes 0-1/2 ", "bytes  0-1/2", "items 0-1/2", "",
-		"bytes 0-9223372036854775808/9223372036854775809",
-	} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		first, last, size, err := exchange.ParseContentRange(s)
-		if err != nil {
-			return
-		}
-		if first < 0 || last < first || size <= last {
-			t.Errorf("%q is %d-%d/%d", s, first, last, size)
-		}
-		// Leading zeros are all that may differ.
-		canonical := fmt.Sprintf("bytes %d-%d/%d", first, last, size)
-		if a, b, c, err := exchange.ParseContentRange(canonical); a != first || b != last || c != size || err != nil {
-			t.Errorf("%q: %d-%d/%d, %v", canonical, a, b, c, err)
-		}
-		if len(s) == len(canonical) && s != canonical {
-			t.Errorf("%q was taken for %q", s, canonical)
-		}
-	})
-}
-
-func TestParseContentRange(t *testing.T) {
-	for s, ok := range map[string]bool{
-		"bytes 0-0/1": true, "bytes 5-9/10": true, "bytes */10": false, "bytes 0-1/*": false, "bytes 3-2/10": false,
-		"bytes 0-10/10": false, "bytes +0-1/2": false, "bytes 0-1/2 ": false, "bytes=0-1/2": false, "": false,
-		"bytes 0-1/" + strings.Repeat("9", 1000): false,
-	} {
-		if _, _, _, err := exchange.ParseContentRange(s); (err == nil) != ok || err != nil && len(err.Error()) > 200 {
-			t.Errorf("%q: %v, want ok %v", s, err, ok)
-		}
-	}
-}
-
 func FuzzScrub(f *testing.F) {
 	for _, s := range []string{
 		`Get "https://user:pass@host/k?sig=abc&x=1": EOF`, "https://a@b@host/?q", "//x:y@", "a\nb?c d", "s3://k:s@b/p?x", "?",
