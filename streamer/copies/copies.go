@@ -20,7 +20,6 @@ import (
 	"github.com/hashstream/hashstream/blob"
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
-	"github.com/hashstream/hashstream/pack"
 	"github.com/hashstream/hashstream/streamer/spans"
 )
 
@@ -59,6 +58,7 @@ type Copies struct {
 	o        Options
 	verified *spans.Set
 	suspects suspects
+	names    names
 	hashing  chan struct{} // bounds the hashing at one time
 
 	Buffers Buffers // what was read is held in
@@ -83,13 +83,13 @@ func New(idx *index.Index, packs Store, o *Options) *Copies {
 // Forget forgets that anything at loc was verified, and asks the index again which
 // copies are in quarantine.
 func (c *Copies) Forget(loc index.Location) {
-	c.verified.Forget(key(loc))
+	c.verified.Forget(c.key(loc))
 	c.suspects.forget()
 }
 
 // Remember notes that n bytes from off were verified of a version of what is at loc.
 func (c *Copies) Remember(loc index.Location, version string, off, n int64) {
-	c.verified.Add(key(loc), version, off, n)
+	c.verified.Add(c.key(loc), version, off, n)
 }
 
 // Suspect reports whether some copy at loc is in quarantine.
@@ -105,11 +105,11 @@ func (c *Copies) Hashed(blocks int, bytes int64, err error) {
 }
 
 // key is the name under which ranges of a location are remembered as verified.
-func key(loc index.Location) string {
+func (c *Copies) key(loc index.Location) string {
 	if loc.Path != "" {
 		return loc.Path
 	}
-	return pack.Key(loc.Pack)
+	return c.names.of(loc.Pack)
 }
 
 // Get opens n bytes of a location from off.
@@ -117,7 +117,7 @@ func (c *Copies) Get(ctx context.Context, loc index.Location, off, n int64) (blo
 	name, stored := loc.StoreKey()
 	switch {
 	case loc.Path == "":
-		return c.packs.Get(ctx, pack.Key(loc.Pack), off, n)
+		return c.packs.Get(ctx, c.names.of(loc.Pack), off, n)
 	case stored:
 		return c.packs.Get(ctx, name, off, n)
 	case c.o.Files == nil:
@@ -130,7 +130,7 @@ func (c *Copies) Get(ctx context.Context, loc index.Location, off, n int64) (blo
 func (c *Copies) Stat(ctx context.Context, loc index.Location) error {
 	name, stored := loc.StoreKey()
 	if loc.Path == "" {
-		name, stored = pack.Key(loc.Pack), true
+		name, stored = c.names.of(loc.Pack), true
 	}
 	if stored {
 		_, err := c.packs.Stat(ctx, name)
@@ -157,5 +157,5 @@ func (c *Copies) Trusted(ctx context.Context, loc index.Location, obj blob.Objec
 	if c.o.Verify == VerifyAlways || c.suspects.has(ctx, c.index, loc) {
 		return false
 	}
-	return c.o.Verify == VerifyNever || c.verified.Covers(key(loc), obj.Info().Version, off, n)
+	return c.o.Verify == VerifyNever || c.verified.Covers(c.key(loc), obj.Info().Version, off, n)
 }

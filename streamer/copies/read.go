@@ -91,7 +91,7 @@ func (c *Copies) Read(ctx context.Context, rec index.Record) ([]byte, error) {
 	if err := c.check(ctx, rec, data); err != nil {
 		return nil, c.Fault(ctx, rec.Digest, rec.Location, obj, err)
 	}
-	c.verified.Add(key(rec.Location), obj.Info().Version, rec.Offset, rec.Length)
+	c.verified.Add(c.key(rec.Location), obj.Info().Version, rec.Offset, rec.Length)
 	return data, nil
 }
 
