@@ -37,7 +37,6 @@ import (
 	"github.com/hashstream/hashstream/blob"
 	"github.com/hashstream/hashstream/blob/cloudblob"
 	"github.com/hashstream/hashstream/blob/fsblob"
-	"github.com/hashstream/hashstream/blob/httpblob"
 	"github.com/hashstream/hashstream/blob/memblob"
 	"github.com/hashstream/hashstream/internal/config"
 	"github.com/hashstream/hashstream/kv"
@@ -98,11 +97,6 @@ func openFile(_ context.Context, dir string, _ Options) (blob.Getter, io.Closer,
 		return nil, nil, err
 	}
 	return s, s, nil
-}
-
-func openHTTP(_ context.Context, base string, _ Options) (blob.Getter, io.Closer, error) {
-	g, err := httpblob.New(base, nil)
-	return g, nothing{}, err
 }
 
 func openMemBlob(context.Context, string, Options) (blob.Getter, io.Closer, error) {

@@ -17,8 +17,6 @@ import (
 	"github.com/hashstream/hashstream/blob"
 	"github.com/hashstream/hashstream/blob/blobfs"
 	"github.com/hashstream/hashstream/blob/cloudblob"
-	"github.com/hashstream/hashstream/blob/httpblob"
-	"github.com/hashstream/hashstream/blob/retryblob"
 	"github.com/hashstream/hashstream/blob/treeblob"
 	"github.com/hashstream/hashstream/internal/config"
 	"github.com/hashstream/hashstream/origin"
@@ -205,11 +203,11 @@ func (r *root) dial(ctx context.Context, o Options) error {
 		}
 		r.store, r.closer = t, t
 	case strings.HasPrefix(r.name, "http"):
-		g, err := httpblob.New(r.raw, nil)
+		s, err := webStore(r.raw)
 		if err != nil {
 			return err
 		}
-		r.store = retryblob.New(unlisted{g}, nil).(blobfs.Store)
+		r.store = s
 	default:
 		options := cloudOptions(o)
 		options.Trace = noting(o.Cloud)
@@ -220,16 +218,6 @@ func (r *root) dial(ctx context.Context, o Options) error {
 		r.store, r.closer, r.list = s, s, bucketList(s)
 	}
 	return nil
-}
-
-// unlisted is a web server: files that can be read, if one knows their names.
-type unlisted struct{ *httpblob.Getter }
-
-func (unlisted) Put(context.Context, string, io.Reader) error { return errors.ErrUnsupported }
-func (unlisted) Delete(context.Context, string) error         { return errors.ErrUnsupported }
-
-func (unlisted) List(context.Context, string) iter.Seq2[blob.Info, error] {
-	return func(yield func(blob.Info, error) bool) { yield(blob.Info{}, errors.ErrUnsupported) }
 }
 
 // skippedKey finds, in the context of a listing, where the first name that was left out
