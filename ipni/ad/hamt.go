@@ -1,0 +1,131 @@
+package ad
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/ipfs/go-cid"
+	"github.com/ipld/go-ipld-prime/codec/dagcbor"
+	"github.com/ipld/go-ipld-prime/codec/dagjson"
+	"github.com/ipld/go-ipld-prime/datamodel"
+	basicnode "github.com/ipld/go-ipld-prime/node/basic"
+)
+
+const (
+	// hamtDepth is how deep the values of a node of a HAMT nest: root, node, elements,
+	// bucket, entry, and one to spare.
+	hamtDepth = 6
+	// hamtValues bounds the values of a block, and so the memory of its tree. A HAMT node of
+	// the largest size, filled with multihashes of 34 bytes, has half as many.
+	hamtValues = 1 << 19
+)
+
+// decodeHAMT reads the root or an inner node of a HAMT, and reports whether the block
+// looks like one.
+func decodeHAMT(c cid.Cid, data []byte) (Entries, bool, error) {
+	node, err := decodeTree(c, data)
+	if err != nil {
+		return Entries{}, false, err
+	}
+	if node.Kind() == datamodel.Kind_Map {
+		if node, err = node.LookupByString("hamt"); err != nil {
+			return Entries{}, false, err
+		}
+	} else if node.Kind() != datamodel.Kind_List {
+		return Entries{}, false, errors.New("neither a chunk nor a HAMT")
+	}
+	var e Entries
+	if err := e.addNode(node); err != nil {
+		return Entries{}, true, fmt.Errorf("HAMT: %w", err)
+	}
+	return e, true, nil
+}
+
+// decodeTree makes a tree of nodes of a block. Both decoders need more memory than the
+// block has bytes, by a factor; how much follows from the number of values.
+func decodeTree(c cid.Cid, data []byte) (datamodel.Node, error) {
+	build := basicnode.Prototype.Any.NewBuilder()
+	if c.Type() == dagCBOR {
+		options := dagcbor.DecodeOptions{AllowLinks: true, MaxDepth: hamtDepth, AllocationBudget: hamtValues * 16}
+		err := options.Decode(build, bytes.NewReader(data))
+		return build.Build(), err
+	}
+	values := 0
+	for _, b := range data {
+		if b == ',' || b == '[' || b == '{' {
+			values++
+		}
+	}
+	if values > hamtValues {
+		return nil, fmt.Errorf("more than %d values", hamtValues)
+	}
+	options := dagjson.DecodeOptions{ParseLinks: true, ParseBytes: true, MaxDepth: hamtDepth}
+	err := options.Decode(build, bytes.NewReader(data))
+	return build.Build(), err
+}
+
+// addNode adds a node: a pair of a bitmap and of its elements.
+func (e *Entries) addNode(node datamodel.Node) error {
+	if node.Kind() != datamodel.Kind_List || node.Length() != 2 {
+		return errors.New("a node is not a pair")
+	}
+	elements, err := node.LookupByIndex(1)
+	if err != nil {
+		return err
+	}
+	if elements.Kind() != datamodel.Kind_List {
+		return errors.New("the elements of a node are not a list")
+	}
+	for i := elements.ListIterator(); !i.Done(); {
+		_, element, err := i.Next()
+		if err != nil {
+			return err
+		}
+		if err := e.addElement(element); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addElement adds the link to a child, or the keys of a bucket.
+func (e *Entries) addElement(element datamodel.Node) error {
+	switch element.Kind() {
+	case datamodel.Kind_Link:
+		l, err := element.AsLink()
+		if err != nil {
+			return err
+		}
+		e.Links = append(e.Links, linked(l))
+		return nil
+	case datamodel.Kind_List:
+		for i := element.ListIterator(); !i.Done(); {
+			_, entry, err := i.Next()
+			if err != nil {
+				return err
+			}
+			if err := e.addKey(entry); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("an element is a %s", element.Kind())
+}
+
+// addKey adds the key of an entry of a bucket: a pair of key and value.
+func (e *Entries) addKey(entry datamodel.Node) error {
+	if entry.Kind() != datamodel.Kind_List || entry.Length() != 2 {
+		return errors.New("an entry of a bucket is not a pair")
+	}
+	key, err := entry.LookupByIndex(0)
+	if err != nil {
+		return err
+	}
+	mh, err := key.AsBytes()
+	if err != nil {
+		return err
+	}
+	return e.add(mh)
+}
