@@ -1,0 +1,187 @@
+package ipnihttp
+
+import (
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/multiformats/go-multihash"
+)
+
+const (
+	startBuffer = 4 << 10
+	fullBuffer  = 32 << 10 // is sent, even of JSON
+	keptBuffer  = 64 << 10 // the largest that is kept for another answer
+
+	// lineDelay is how long lines wait for others. It costs no reader anything, and saves
+	// a system call for each line of an answer that is there at once.
+	lineDelay = time.Millisecond
+)
+
+// kind is what results are of.
+type kind struct {
+	outer, inner string // names of the list of multihashes, and of the results of one
+}
+
+// answer writes results of one multihash or many as they come. Nothing is sent
+// before there is a result, so that a failure until then has a status of its own. Lines are sent
+// after a moment; JSON, which nobody can read in parts, when the buffer is full.
+type answer struct {
+	w     http.ResponseWriter
+	kind  kind
+	form  form
+	batch bool
+	head  bool // of a HEAD request
+	reply func(http.Header, form)
+
+	hashes int // that had a result
+	items  int // results
+	first  time.Time
+	timed  bool
+	within int // results of this multihash
+
+	mu    sync.Mutex // of what follows, which the timer uses
+	buf   []byte
+	sent  bool
+	ended bool
+	err   error // of writing
+	timer *time.Timer
+}
+
+// item appends one result of mh by f. It reports whether more are wanted.
+func (a *answer) item(mh multihash.Multihash, f func(dst []byte) []byte) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.items == 0 && a.timed {
+		a.first = time.Now()
+	}
+	a.items++
+	a.within++
+	single := a.form == formLines && !a.batch
+	if !single {
+		a.separate(mh)
+	}
+	a.buf = f(a.buf)
+	if single {
+		a.buf = append(a.buf, '\n')
+		a.arm()
+	}
+	if len(a.buf) >= fullBuffer {
+		a.flush()
+	}
+	return a.err == nil && !a.head
+}
+
+// separate writes what stands between the results of a document.
+func (a *answer) separate(mh multihash.Multihash) {
+	if a.within > 1 {
+		a.buf = append(a.buf, ',')
+		return
+	}
+	a.hashes++
+	switch {
+	case a.form == formLines:
+	case a.hashes == 1:
+		a.buf = append(append(append(a.buf, `{"`...), a.kind.outer...), `":[`...)
+	default:
+		a.buf = append(a.buf, ',')
+	}
+	a.buf = appendBytes(append(a.buf, `{"Multihash":`...), mh)
+	a.buf = append(append(append(a.buf, `,"`...), a.kind.inner...), `":[`...)
+}
+
+// next ends the results of a multihash.
+func (a *answer) next() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.within > 0 && (a.batch || a.form == formJSON) {
+		a.buf = append(a.buf, "]}"...)
+		if a.form == formLines {
+			a.buf = append(a.buf, '\n')
+			a.arm()
+		}
+	}
+	a.within = 0
+}
+
+// arm sees to it that lines are sent soon.
+func (a *answer) arm() {
+	if a.head {
+		return
+	}
+	if a.timer == nil {
+		a.timer = time.AfterFunc(lineDelay, a.tick)
+	} else {
+		a.timer.Reset(lineDelay)
+	}
+}
+
+func (a *answer) tick() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.ended {
+		a.flush()
+		if f, ok := a.w.(http.Flusher); ok && a.err == nil {
+			f.Flush()
+		}
+	}
+}
+
+// flush sends what is there. It must not be called for HEAD.
+func (a *answer) flush() {
+	if len(a.buf) == 0 || a.err != nil || a.head {
+		return
+	}
+	if !a.sent {
+		a.sent = true
+		a.reply(a.w.Header(), a.form)
+	}
+	_, a.err = a.w.Write(a.buf)
+	a.buf = a.buf[:0]
+}
+
+// end completes the answer, if it has results. It reports whether nothing but the
+// status of what failed may follow: false if something was sent already, or all of it.
+func (a *answer) end(failed bool) (open bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ended = true
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+	if failed || a.items == 0 {
+		return !a.sent
+	}
+	if a.form == formJSON {
+		a.buf = append(a.buf, "]}"...)
+	}
+	if a.head {
+		a.reply(a.w.Header(), a.form)
+		return false
+	}
+	if !a.sent {
+		a.w.Header()["Content-Length"] = []string{strconv.Itoa(len(a.buf))}
+	}
+	a.flush()
+	return false
+}
+
+// answers keeps them for other requests.
+type answers struct{ pool sync.Pool }
+
+func (p *answers) get() *answer {
+	if a, ok := p.pool.Get().(*answer); ok {
+		return a
+	}
+	return &answer{buf: make([]byte, 0, startBuffer)}
+}
+
+// put takes an answer back, unless its timer may still see it.
+func (p *answers) put(a *answer) {
+	if a.timer != nil || cap(a.buf) > keptBuffer {
+		return
+	}
+	*a = answer{buf: a.buf[:0]}
+	p.pool.Put(a)
+}
