@@ -346,13 +346,13 @@ func TestBadAddresses(t *testing.T) {
 func TestRefuse(t *testing.T) {
 	key, id := newKey(t)
 	for name, change := range map[string]func(*oracle.Advertisement){
-		"context id":       func(a *oracle.Advertisement) { a.ContextID = make([]byte, ad.MaxContextID+1) },
-		"metadata":         func(a *oracle.Advertisement) { a.Metadata = make([]byte, ad.MaxMetadata+1) },
-		"many addresses":   func(a *oracle.Advertisement) { a.Addresses = make([]string, ad.MaxAddrs+1) },
-		"long address":     func(a *oracle.Advertisement) { a.Addresses = []string{strings.Repeat("/ip4/1.1.1.1", ad.MaxAddr/10)} },
-		"provider":         func(a *oracle.Advertisement) { a.Provider = "nobody" },
-		"no provider":      func(a *oracle.Advertisement) { a.Provider = "" },
-		"long provider":    func(a *oracle.Advertisement) { a.Provider = strings.Repeat("z", 1000) },
+		"context id":     func(a *oracle.Advertisement) { a.ContextID = make([]byte, ad.MaxContextID+1) },
+		"metadata":       func(a *oracle.Advertisement) { a.Metadata = make([]byte, ad.MaxMetadata+1) },
+		"many addresses": func(a *oracle.Advertisement) { a.Addresses = make([]string, ad.MaxAddrs+1) },
+		"long address":   func(a *oracle.Advertisement) { a.Addresses = []string{strings.Repeat("/ip4/1.1.1.1", ad.MaxAddr/10)} },
+		"provider":       func(a *oracle.Advertisement) { a.Provider = "nobody" },
+		"no provider":    func(a *oracle.Advertisement) { a.Provider = "" },
+		"long provider":  func(a *oracle.Advertisement) { a.Provider = strings.Repeat("z", 1000) },
 		"extended metadata": func(a *oracle.Advertisement) {
 			a.ExtendedProvider = &oracle.ExtendedProvider{Providers: []oracle.Provider{{ID: a.Provider, Metadata: make([]byte, ad.MaxMetadata+1)}}}
 		},

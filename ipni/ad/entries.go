@@ -37,7 +37,7 @@ func DecodeEntries(c cid.Cid, data []byte) (_ Entries, err error) {
 	}
 	if c.Type() == dagJSON {
 		if e, ok := parseChunk(data); ok {
-			return e, e.checkChunk()
+			return e.checked()
 		}
 	}
 	if err := checkTexts(data, maxEntriesText, c); err != nil {
@@ -59,7 +59,15 @@ func DecodeEntries(c cid.Cid, data []byte) (_ Entries, err error) {
 	if next := linked(chunk.Next); next.Defined() {
 		e.Links = []cid.Cid{next}
 	}
-	return e, e.checkChunk()
+	return e.checked()
+}
+
+// checked returns e, or nothing and the error of checkChunk.
+func (e Entries) checked() (Entries, error) {
+	if err := e.checkChunk(); err != nil {
+		return Entries{}, err
+	}
+	return e, nil
 }
 
 // checkChunk refuses what a chain of chunks could go on with for ever.
@@ -181,7 +189,7 @@ func (e *Entries) parseNext(rest []byte) bool {
 	if !ok {
 		return false
 	}
-	text, ok := bytes.CutSuffix(rest, []byte(nextClose+"}"))
+	text, ok := bytes.CutSuffix(rest, []byte(nextClose))
 	if !ok || bytes.ContainsAny(text, `"\`) || len(text) > maxPeerID {
 		return false
 	}

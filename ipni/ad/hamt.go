@@ -14,8 +14,8 @@ import (
 
 const (
 	// hamtDepth is how deep the values of a node of a HAMT nest: root, node, elements,
-	// bucket, entry, and one to spare.
-	hamtDepth = 6
+	// element, bucket, entry, key, and one to spare.
+	hamtDepth = 8
 	// hamtValues bounds the values of a block, and so the memory of its tree. A HAMT node of
 	// the largest size, filled with multihashes of 34 bytes, has half as many.
 	hamtValues = 1 << 19
@@ -48,8 +48,10 @@ func decodeTree(c cid.Cid, data []byte) (datamodel.Node, error) {
 	build := basicnode.Prototype.Any.NewBuilder()
 	if c.Type() == dagCBOR {
 		options := dagcbor.DecodeOptions{AllowLinks: true, MaxDepth: hamtDepth, AllocationBudget: hamtValues * 16}
-		err := options.Decode(build, bytes.NewReader(data))
-		return build.Build(), err
+		if err := options.Decode(build, bytes.NewReader(data)); err != nil {
+			return nil, err
+		}
+		return build.Build(), nil
 	}
 	values := 0
 	for _, b := range data {
@@ -61,36 +63,63 @@ func decodeTree(c cid.Cid, data []byte) (datamodel.Node, error) {
 		return nil, fmt.Errorf("more than %d values", hamtValues)
 	}
 	options := dagjson.DecodeOptions{ParseLinks: true, ParseBytes: true, MaxDepth: hamtDepth}
-	err := options.Decode(build, bytes.NewReader(data))
-	return build.Build(), err
+	if err := options.Decode(build, bytes.NewReader(data)); err != nil {
+		return nil, err
+	}
+	return build.Build(), nil
+}
+
+// part returns an item of a struct, which is a list in the representation of its
+// schema, but a map in roots as index-provider writes them.
+func part(node datamodel.Node, index int64, name string) (datamodel.Node, error) {
+	switch node.Kind() {
+	case datamodel.Kind_List:
+		if node.Length() != 2 {
+			return nil, fmt.Errorf("%d items where a pair should be", node.Length())
+		}
+		return node.LookupByIndex(index)
+	case datamodel.Kind_Map:
+		return node.LookupByString(name)
+	}
+	return nil, fmt.Errorf("a %s where a pair should be", node.Kind())
 }
 
 // addNode adds a node: a pair of a bitmap and of its elements.
 func (e *Entries) addNode(node datamodel.Node) error {
-	if node.Kind() != datamodel.Kind_List || node.Length() != 2 {
-		return errors.New("a node is not a pair")
-	}
-	elements, err := node.LookupByIndex(1)
+	elements, err := part(node, 1, "data")
 	if err != nil {
 		return err
 	}
 	if elements.Kind() != datamodel.Kind_List {
 		return errors.New("the elements of a node are not a list")
 	}
-	for i := elements.ListIterator(); !i.Done(); {
-		_, element, err := i.Next()
+	return each(elements, e.addElement)
+}
+
+// each calls add for the items of a list.
+func each(list datamodel.Node, add func(datamodel.Node) error) error {
+	for i := list.ListIterator(); !i.Done(); {
+		_, item, err := i.Next()
 		if err != nil {
 			return err
 		}
-		if err := e.addElement(element); err != nil {
+		if err := add(item); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// addElement adds the link to a child, or the keys of a bucket.
+// addElement adds the link to a child, or the keys of a bucket. In roots either stands
+// in a map, under the name of its type.
 func (e *Entries) addElement(element datamodel.Node) error {
+	if element.Kind() == datamodel.Kind_Map && element.Length() == 1 {
+		_, value, err := element.MapIterator().Next()
+		if err != nil {
+			return err
+		}
+		element = value
+	}
 	switch element.Kind() {
 	case datamodel.Kind_Link:
 		l, err := element.AsLink()
@@ -100,26 +129,14 @@ func (e *Entries) addElement(element datamodel.Node) error {
 		e.Links = append(e.Links, linked(l))
 		return nil
 	case datamodel.Kind_List:
-		for i := element.ListIterator(); !i.Done(); {
-			_, entry, err := i.Next()
-			if err != nil {
-				return err
-			}
-			if err := e.addKey(entry); err != nil {
-				return err
-			}
-		}
-		return nil
+		return each(element, e.addKey)
 	}
 	return fmt.Errorf("an element is a %s", element.Kind())
 }
 
 // addKey adds the key of an entry of a bucket: a pair of key and value.
 func (e *Entries) addKey(entry datamodel.Node) error {
-	if entry.Kind() != datamodel.Kind_List || entry.Length() != 2 {
-		return errors.New("an entry of a bucket is not a pair")
-	}
-	key, err := entry.LookupByIndex(0)
+	key, err := part(entry, 0, "key")
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,11 @@ func toURL(a multiaddr.Multiaddr) (*url.URL, error) {
 	if u.Hostname() == "" {
 		return nil, errors.New("no host")
 	}
+	for _, c := range a { // whose text is escaped otherwise than the library unescapes it
+		if c.Code() == multiaddr.P_HTTP_PATH {
+			u.Path = string(c.RawValue())
+		}
+	}
 	if u.Path != "" && u.Path[0] != '/' {
 		u.Path = "/" + u.Path
 	}
@@ -53,7 +58,7 @@ func Addr(u *url.URL) (multiaddr.Multiaddr, error) {
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, refuse("address of URL", errors.New("want http or https, and a host"))
 	}
-	full := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path} // no user, no query
+	full := url.URL{Scheme: u.Scheme, Host: u.Host} // no user, no query
 	if full.Port() == "" {
 		port := map[string]string{"http": "80", "https": "443"}[u.Scheme]
 		full.Host = net.JoinHostPort(full.Hostname(), port)
@@ -62,5 +67,12 @@ func Addr(u *url.URL) (multiaddr.Multiaddr, error) {
 	if err != nil {
 		return nil, refuse("address of URL", err)
 	}
-	return a, nil
+	if u.Path == "" || u.Path == "/" {
+		return a, nil
+	}
+	path, err := multiaddr.NewComponent("http-path", url.QueryEscape(u.Path))
+	if err != nil {
+		return nil, refuse("address of URL", err)
+	}
+	return append(a, *path), nil
 }
