@@ -11,8 +11,8 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 
-	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/ipni/mirror/adcar"
 )
 
 // Mode says whom a [Chain] asks, and in which order.
@@ -48,7 +48,7 @@ type Chain struct {
 
 	mu     sync.Mutex
 	owners owners
-	open   []*Archive // the last used first
+	open   []*adcar.Archive // the last used first
 	closed bool
 }
 
@@ -133,15 +133,15 @@ func (c *Chain) fromMirror(ctx context.Context, id cid.Cid, kind ipni.Kind) ([]b
 		return nil, err
 	}
 	defer a.Close()
-	return a.data, nil
+	return a.Ad(), nil
 }
 
 // note remembers to which advertisement the blocks belong that a block points to.
 func (c *Chain) note(id cid.Cid, data []byte, kind ipni.Kind) {
 	ad, next := id, []cid.Cid(nil)
 	if kind == ipni.Advertisement {
-		if l, err := readLinks(id, data); err == nil && l.entries.Defined() {
-			next = []cid.Cid{l.entries}
+		if l, err := adcar.ReadLinks(id, data); err == nil && l.Entries.Defined() {
+			next = []cid.Cid{l.Entries}
 		}
 	} else {
 		c.mu.Lock()
@@ -150,7 +150,7 @@ func (c *Chain) note(id cid.Cid, data []byte, kind ipni.Kind) {
 		if !ok {
 			return
 		}
-		ad, next = owner, entryLinks(id, data)
+		ad, next = owner, adcar.EntryLinks(id, data)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -172,11 +172,11 @@ func (c *Chain) entries(ctx context.Context, id cid.Cid) ([]byte, error) {
 	// A compressed archive is searched through only if none is known to have the block.
 	for _, known := range []bool{true, false} {
 		for _, a := range open {
-			if a.holds(id) != known {
+			if a.Holds(id) != known {
 				continue
 			}
 			b, err := c.use(ctx, a, id)
-			if !errors.Is(err, errForeign) && !errors.Is(err, errClosed) {
+			if !errors.Is(err, adcar.ErrForeign) && !errors.Is(err, adcar.ErrClosed) {
 				return b, err
 			}
 		}
@@ -192,7 +192,7 @@ func (c *Chain) owned(ctx context.Context, owner, id cid.Cid) ([]byte, error) {
 			return nil, err
 		}
 		b, err := c.use(ctx, a, id)
-		if !errors.Is(err, errClosed) {
+		if !errors.Is(err, adcar.ErrClosed) {
 			return b, err
 		}
 		// Others needed its place before it was used.
@@ -200,19 +200,16 @@ func (c *Chain) owned(ctx context.Context, owner, id cid.Cid) ([]byte, error) {
 }
 
 // use reads a block out of an open archive.
-func (c *Chain) use(ctx context.Context, a *Archive, id cid.Cid) ([]byte, error) {
-	b, err := a.find(ctx, id)
-	if err == nil {
-		return b, nil
+func (c *Chain) use(ctx context.Context, a *adcar.Archive, id cid.Cid) ([]byte, error) {
+	b, err := a.Block(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("mirror: %w", err)
 	}
-	if errors.Is(err, errForeign) && !errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%w: %w", digest.ErrMismatch, err)
-	}
-	return nil, fmt.Errorf("mirror: block %s: %w", id, err)
+	return b, nil
 }
 
 // archive returns the archive of an advertisement, which may be open already.
-func (c *Chain) archive(ctx context.Context, ad cid.Cid) (*Archive, error) {
+func (c *Chain) archive(ctx context.Context, ad cid.Cid) (*adcar.Archive, error) {
 	if a := c.opened(ad); a != nil {
 		return a, nil
 	}
@@ -236,10 +233,10 @@ func (c *Chain) archive(ctx context.Context, ad cid.Cid) (*Archive, error) {
 }
 
 // opened returns an archive that is open, and makes it the one that was used last.
-func (c *Chain) opened(ad cid.Cid) *Archive {
+func (c *Chain) opened(ad cid.Cid) *adcar.Archive {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	i := slices.IndexFunc(c.open, func(a *Archive) bool { return a.ad.Equals(ad) })
+	i := slices.IndexFunc(c.open, func(a *adcar.Archive) bool { return a.CID().Equals(ad) })
 	if i < 0 {
 		return nil
 	}

@@ -35,10 +35,8 @@ import (
 
 	"github.com/hashstream/hashstream/blob"
 	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/ipni/mirror/adcar"
 )
-
-// MaxBlocks is how many blocks an archive may hold.
-const MaxBlocks = 1 << 18
 
 // Defaults and limits.
 const (
@@ -120,6 +118,24 @@ func Name(ad cid.Cid, compressed bool) string {
 // keys returns where the archive of an advertisement may be, the likelier first.
 func (m *Mirror) keys(ad cid.Cid) [2]string {
 	return [2]string{m.layout.key(Name(ad, !m.options.Plain)), m.layout.key(Name(ad, m.options.Plain))}
+}
+
+// Archive opens the archive of an advertisement. The caller closes it.
+func (m *Mirror) Archive(ctx context.Context, ad cid.Cid) (*adcar.Archive, error) {
+	if !ad.Defined() {
+		return nil, fmt.Errorf("mirror: open archive: %w: undefined CID", fs.ErrInvalid)
+	}
+	var err error
+	for _, key := range m.keys(ad) {
+		var a *adcar.Archive
+		if a, err = adcar.Open(ctx, m.store, key, ad, m.options.MaxSize); err == nil {
+			return a, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return nil, fmt.Errorf("mirror: open archive of %s: %w", ad, err)
 }
 
 func (m *Mirror) headKey(provider peer.ID) string {

@@ -15,6 +15,7 @@ import (
 	"github.com/hashstream/hashstream/blob"
 	"github.com/hashstream/hashstream/car"
 	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/ipni/mirror/adcar"
 )
 
 // A CARv2 begins with a pragma and a header of 40 bytes: characteristics, of which none
@@ -35,7 +36,7 @@ type Recording struct {
 	writer *Writer
 	ad     cid.Cid
 	data   []byte
-	links  links
+	links  adcar.Links
 
 	draft   blob.Draft
 	out     *offsetWriter
@@ -50,12 +51,12 @@ type Recording struct {
 // the error matches [io/fs.ErrExist], unless [Options].Overwrite says otherwise. The
 // caller ends the recording by Commit or Discard.
 func (w *Writer) Begin(ctx context.Context, ad cid.Cid, data []byte) (*Recording, error) {
-	if err := verify(ad, data); err != nil {
+	if err := adcar.Verify(ad, data); err != nil {
 		return nil, fmt.Errorf("mirror: record: %w", err)
 	}
-	l, err := readLinks(ad, data)
+	l, err := adcar.ReadLinks(ad, data)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("mirror: record: %w", err)
 	}
 	if !w.options.Overwrite {
 		there, err := w.Has(ctx, ad)
@@ -75,10 +76,10 @@ func (r *Recording) Add(ctx context.Context, c cid.Cid, data []byte) error {
 	if r.err != nil {
 		return r.err
 	}
-	if r.draft == nil && !c.Equals(r.links.entries) {
+	if r.draft == nil && !c.Equals(r.links.Entries) {
 		return fmt.Errorf("mirror: record %s: block %s is not the first of its entries: %w", r.ad, c, fs.ErrInvalid)
 	}
-	if err := verify(c, data); err != nil {
+	if err := adcar.Verify(c, data); err != nil {
 		return fmt.Errorf("mirror: record %s: %w", r.ad, err)
 	}
 	if r.draft == nil {
@@ -164,10 +165,10 @@ func (r *Recording) section(c cid.Cid, data []byte) error {
 		return err
 	}
 	switch {
-	case len(r.seen) > MaxBlocks: // the advertisement is not counted
-		return fmt.Errorf("more than %d blocks", MaxBlocks)
+	case len(r.seen) > adcar.MaxBlocks: // the advertisement is not counted
+		return fmt.Errorf("more than %d blocks", adcar.MaxBlocks)
 	case r.size+int64(len(data)) > r.writer.options.MaxSize:
-		return fmt.Errorf("%w: more than %d bytes", errLong, r.writer.options.MaxSize)
+		return fmt.Errorf("the archive is too large: more than %d bytes", r.writer.options.MaxSize)
 	}
 	r.seen[name] = struct{}{}
 	r.entries = append(r.entries, car.IndexEntry{Code: d.Code(), Coded: true, Value: d.Value(), Offset: r.size})

@@ -1,4 +1,13 @@
-package mirror
+// Package adcar reads content archives that hold an advertisement and the blocks of its entries,
+// out of a blob store: docs/formats/mirror.md.
+//
+// # Errors
+//
+// An archive that is damaged, lies about its content or exceeds a limit matches
+// [digest.ErrMismatch], and the error names the object. A store that fails gives its own error.
+//
+// An [Archive] is safe for concurrent use.
+package adcar
 
 import (
 	"context"
@@ -12,24 +21,29 @@ import (
 
 	"github.com/ipfs/go-cid"
 
+	"github.com/hashstream/hashstream/blob"
 	"github.com/hashstream/hashstream/car"
 	"github.com/hashstream/hashstream/digest"
 )
 
-// errForeign reports a block that an archive has not.
-var errForeign = errors.New("the archive does not hold the block")
+// MaxBlocks is how many blocks an archive may hold.
+const MaxBlocks = 1 << 18
 
-// errClosed reports an archive that was closed before it was used.
-var errClosed = fmt.Errorf("archive: %w", fs.ErrClosed)
+// ErrForeign reports a block that an archive has not.
+var ErrForeign = errors.New("the archive does not hold the block")
+
+// ErrClosed reports an archive that was closed before it was used.
+var ErrClosed = fmt.Errorf("archive: %w", fs.ErrClosed)
 
 // Archive is an advertisement with its entries. Blocks are read one at a time: in any order
 // where the archive is not compressed, and best in the order in which they stand where it is.
 type Archive struct {
-	mirror *Mirror
-	ad     cid.Cid
-	key    string
-	data   []byte // of the advertisement
-	links  links
+	store   blob.Getter
+	maxSize int64
+	ad      cid.Cid
+	key     string
+	data    []byte // of the advertisement
+	links   Links
 
 	mu     sync.Mutex
 	body   body // nil until entries are asked for
@@ -38,7 +52,7 @@ type Archive struct {
 
 // body finds the blocks after the advertisement.
 type body interface {
-	// block returns a block, not verified. That it is not there is errForeign.
+	// block returns a block, not verified. That it is not there is ErrForeign.
 	block(ctx context.Context, c cid.Cid) ([]byte, error)
 	// has reports whether the block is known to be there, without reading.
 	has(c cid.Cid) bool
@@ -47,30 +61,22 @@ type body interface {
 	close()
 }
 
-// Archive opens the archive of an advertisement. The caller closes it.
-func (m *Mirror) Archive(ctx context.Context, ad cid.Cid) (*Archive, error) {
-	if !ad.Defined() {
-		return nil, fmt.Errorf("mirror: open archive: %w: undefined CID", fs.ErrInvalid)
+// Open opens the archive of an advertisement at key, which is compressed if key ends in ".gz".
+// One of more than maxSize bytes before compression is refused. The caller closes it.
+func Open(ctx context.Context, store blob.Getter, key string, ad cid.Cid, maxSize int64) (*Archive, error) {
+	a := &Archive{store: store, maxSize: maxSize, ad: ad, key: key}
+	if err := a.open(ctx); err != nil {
+		return nil, err
 	}
-	var err error
-	for _, key := range m.keys(ad) {
-		a := &Archive{mirror: m, ad: ad, key: key}
-		if err = a.open(ctx); err == nil {
-			return a, nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-	}
-	return nil, fmt.Errorf("mirror: open archive of %s: %w", ad, err)
+	return a, nil
 }
 
-func (a *Archive) compressed() bool { return strings.HasSuffix(a.key, gzipSuffix) }
+func (a *Archive) compressed() bool { return strings.HasSuffix(a.key, ".gz") }
 
 // open reads the advertisement.
 func (a *Archive) open(ctx context.Context) error {
 	if a.compressed() {
-		u, err := openUnpacked(ctx, a.mirror.store, a.key, a.mirror.options.MaxSize)
+		u, err := openUnpacked(ctx, a.store, a.key, a.maxSize)
 		if err != nil {
 			return a.wrap(err)
 		}
@@ -87,8 +93,8 @@ func (a *Archive) open(ctx context.Context) error {
 
 // ranged opens an archive that is not compressed.
 func (a *Archive) ranged(ctx context.Context) (*ranged, error) {
-	r, err := openRanged(ctx, a.mirror.store, a.key)
-	if err == nil && r.size > a.mirror.options.MaxSize {
+	r, err := openRanged(ctx, a.store, a.key)
+	if err == nil && r.size > a.maxSize {
 		err = fmt.Errorf("%w: %w: %d bytes", digest.ErrMismatch, errLong, r.size)
 	}
 	return r, err
@@ -113,10 +119,10 @@ func (a *Archive) readAd(r io.Reader, failed func() error) error {
 	if a.data, err = in.Data(); err != nil {
 		return failure(failed(), err)
 	}
-	if err := verify(a.ad, a.data); err != nil {
+	if err := Verify(a.ad, a.data); err != nil {
 		return err
 	}
-	a.links, _ = readLinks(a.ad, a.data) // one that says nothing is for the reader to judge
+	a.links, _ = ReadLinks(a.ad, a.data) // one that says nothing is for the reader to judge
 	return nil
 }
 
@@ -124,30 +130,34 @@ func (a *Archive) readAd(r io.Reader, failed func() error) error {
 func (a *Archive) Ad() []byte { return slices.Clone(a.data) }
 
 // Entries returns the first block of the entries, undefined if the advertisement has none.
-func (a *Archive) Entries() cid.Cid { return a.links.entries }
+func (a *Archive) Entries() cid.Cid { return a.links.Entries }
 
 // Previous returns the advertisement before this one, undefined if there is none.
-func (a *Archive) Previous() cid.Cid { return a.links.previous }
+func (a *Archive) Previous() cid.Cid { return a.links.Previous }
 
-// Block returns a block of the entries. If the archive was written without entries, the
-// error matches [io/fs.ErrNotExist]; if it holds some and lacks this one, [digest.ErrMismatch].
+// CID returns the advertisement that the archive is of.
+func (a *Archive) CID() cid.Cid { return a.ad }
+
+// Block returns a block of the entries. That the archive lacks it matches [ErrForeign], and
+// besides [io/fs.ErrNotExist] if it was written without entries, [digest.ErrMismatch] if
+// it holds some.
 func (a *Archive) Block(ctx context.Context, c cid.Cid) ([]byte, error) {
 	b, err := a.find(ctx, c)
-	if errors.Is(err, errForeign) && !errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, ErrForeign) && !errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w: %w", digest.ErrMismatch, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("mirror: block %s: %w", c, err)
+		return nil, fmt.Errorf("block %s: %w", c, err)
 	}
 	return b, nil
 }
 
-// find is Block, which says errForeign of a block that the archive has not.
+// find is Block, without the kind of an ErrForeign.
 func (a *Archive) find(ctx context.Context, c cid.Cid) ([]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed {
-		return nil, a.wrap(errClosed)
+		return nil, a.wrap(ErrClosed)
 	}
 	if a.body == nil {
 		if err := a.openBody(ctx); err != nil {
@@ -155,11 +165,11 @@ func (a *Archive) find(ctx context.Context, c cid.Cid) ([]byte, error) {
 		}
 	}
 	b, err := a.body.block(ctx, c)
-	if errors.Is(err, errForeign) && a.body.empty() {
-		err = fmt.Errorf("%w: %w", errForeign, fs.ErrNotExist)
+	if errors.Is(err, ErrForeign) && a.body.empty() {
+		err = fmt.Errorf("%w: %w", ErrForeign, fs.ErrNotExist)
 	}
 	if err == nil {
-		err = verify(c, b)
+		err = Verify(c, b)
 	}
 	if err != nil {
 		return nil, a.wrap(err)
@@ -180,8 +190,8 @@ func (a *Archive) openBody(ctx context.Context) error {
 	return nil
 }
 
-// holds reports whether c is known to be in the archive.
-func (a *Archive) holds(c cid.Cid) bool {
+// Holds reports whether c is known to be in the archive.
+func (a *Archive) Holds(c cid.Cid) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.body != nil && !a.closed && a.body.has(c)

@@ -1,4 +1,4 @@
-package mirror
+package adcar
 
 import (
 	"compress/gzip"

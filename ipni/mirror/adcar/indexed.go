@@ -1,4 +1,4 @@
-package mirror
+package adcar
 
 import (
 	"bytes"
@@ -130,12 +130,12 @@ func (x *indexed) scan(r *ranged) error {
 func (x *indexed) block(ctx context.Context, c cid.Cid) ([]byte, error) {
 	at, ok := x.spans[string(c.Hash())]
 	if !ok {
-		return nil, errForeign
+		return nil, ErrForeign
 	}
 	if at.n > maxHeadSize+ipni.MaxBlock {
 		return nil, fmt.Errorf("%w: section of %d bytes at %d", digest.ErrMismatch, at.n, at.off)
 	}
-	obj, err := x.archive.mirror.store.Get(ctx, x.archive.key, at.off, at.n)
+	obj, err := x.archive.store.Get(ctx, x.archive.key, at.off, at.n)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package mirror
+package adcar
 
 import (
 	"bytes"
@@ -17,15 +17,15 @@ import (
 	"github.com/hashstream/hashstream/ipni/ad"
 )
 
-// links is where an advertisement points to; what is undefined is not there.
-type links struct{ previous, entries cid.Cid }
+// Links is where an advertisement points to; what is undefined is not there.
+type Links struct{ Previous, Entries cid.Cid }
 
-// readLinks reads the links of an advertisement that may be bad otherwise: a chain goes on
+// ReadLinks reads the links of an advertisement that may be bad otherwise: a chain goes on
 // below one whose signature is wrong.
-func readLinks(c cid.Cid, data []byte) (l links, err error) {
+func ReadLinks(c cid.Cid, data []byte) (l Links, err error) {
 	defer func() {
 		if p := recover(); p != nil { // of a decoder
-			err = fmt.Errorf("mirror: advertisement %s: %w: %v", c, digest.ErrMismatch, p)
+			err = fmt.Errorf("adcar: advertisement %s: %w: %v", c, digest.ErrMismatch, p)
 		}
 	}()
 	var decode codec.Decoder
@@ -35,16 +35,16 @@ func readLinks(c cid.Cid, data []byte) (l links, err error) {
 	case cid.DagCBOR:
 		decode = dagcbor.Decode
 	default:
-		return links{}, fmt.Errorf("mirror: advertisement %s: %w: codec 0x%x", c, digest.ErrMismatch, c.Type())
+		return Links{}, fmt.Errorf("adcar: advertisement %s: %w: codec 0x%x", c, digest.ErrMismatch, c.Type())
 	}
 	b := basicnode.Prototype.Any.NewBuilder()
 	if err := decode(b, bytes.NewReader(data)); err != nil {
-		return links{}, fmt.Errorf("mirror: advertisement %s: %w: %w", c, digest.ErrMismatch, err)
+		return Links{}, fmt.Errorf("adcar: advertisement %s: %w: %w", c, digest.ErrMismatch, err)
 	}
 	n := b.Build()
-	l = links{linkOf(n, "PreviousID"), linkOf(n, "Entries")}
-	if l.entries.Equals(ad.NoEntries()) {
-		l.entries = cid.Undef
+	l = Links{linkOf(n, "PreviousID"), linkOf(n, "Entries")}
+	if l.Entries.Equals(ad.NoEntries()) {
+		l.Entries = cid.Undef
 	}
 	return l, nil
 }
@@ -52,9 +52,9 @@ func readLinks(c cid.Cid, data []byte) (l links, err error) {
 // nextField ends a chunk in dag-json that is not the last one.
 const nextField = `"Next":{"/":"`
 
-// entryLinks returns what a block of entries points to. What it says decides only where a
+// EntryLinks returns what a block of entries points to. What it says decides only where a
 // block is looked for.
-func entryLinks(c cid.Cid, data []byte) []cid.Cid {
+func EntryLinks(c cid.Cid, data []byte) []cid.Cid {
 	if c.Type() == cid.DagJSON && bytes.HasPrefix(data, []byte(`{"Entries":`)) {
 		// There is one link, and it stands behind all multihashes.
 		tail := data[max(0, len(data)-maxHeadSize):]
@@ -91,8 +91,8 @@ func linkOf(n datamodel.Node, field string) cid.Cid {
 	return cid.Undef
 }
 
-// verify wants data to be what c names.
-func verify(c cid.Cid, data []byte) error {
+// Verify wants data to be what c names, and no more than [ipni.MaxBlock] bytes.
+func Verify(c cid.Cid, data []byte) error {
 	if len(data) > ipni.MaxBlock {
 		return fmt.Errorf("block %s: %w: %d bytes, at most %d are allowed", c, digest.ErrMismatch, len(data), ipni.MaxBlock)
 	}

@@ -1,4 +1,4 @@
-package mirror
+package adcar
 
 import (
 	"context"
@@ -55,7 +55,7 @@ func (s *stream) block(ctx context.Context, c cid.Cid) ([]byte, error) {
 	}
 	at, seen := s.seen[key]
 	if !seen && s.whole {
-		return nil, errForeign
+		return nil, ErrForeign
 	}
 	if seen && s.in != nil && at < s.number {
 		s.close()
@@ -87,8 +87,7 @@ func (s *stream) open(ctx context.Context) error {
 	if s.rewinds++; s.rewinds > maxRewinds {
 		return fmt.Errorf("%w: blocks stand in another order than they are asked for in", digest.ErrMismatch)
 	}
-	m := s.archive.mirror
-	src, err := openUnpacked(ctx, m.store, s.archive.key, m.options.MaxSize)
+	src, err := openUnpacked(ctx, s.archive.store, s.archive.key, s.archive.maxSize)
 	if err != nil {
 		return err
 	}
@@ -108,7 +107,7 @@ func (s *stream) forward(ctx context.Context, key string) ([]byte, error) {
 		if err == io.EOF {
 			s.whole = true
 			s.close()
-			return nil, errForeign
+			return nil, ErrForeign
 		}
 		if err != nil {
 			return nil, s.src.failure(err)
