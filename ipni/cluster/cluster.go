@@ -2,7 +2,7 @@
 // share lies in a [kv.Store]; the nodes are reached through [ipni.SealedStore].
 //
 // Keys are cut into 256 partitions by their first byte, those of metadata too. A partition
-// has several replicas, which rendezvous hashing chooses. [Router] writes to all
+// has several replicas, which rendezvous hashing chooses. Package router writes to all
 // of them and reads from the quickest; package rebalance moves partitions between
 // nodes. docs/formats/cluster.md gives the rows and the rules that keep what was acknowledged.
 //

@@ -112,8 +112,8 @@ func (r *Row) Stay(id string) {
 	r.Leaving = slices.DeleteFunc(r.Leaving, func(x Leaving) bool { return x.ID == id })
 }
 
-// in returns how many copies are in a state.
-func (r *Row) in(state State) (n int) {
+// Count returns how many copies are in a state.
+func (r *Row) Count(state State) (n int) {
 	for _, x := range r.Replicas {
 		if x.State == state {
 			n++
@@ -218,9 +218,10 @@ func (t *Table) Promote(ctx context.Context, p byte, id string) error {
 	return err
 }
 
-// miss marks every copy of a member not in has as behind, on condition that one in
-// has is in sync. It is what a write is acknowledged after when a replica failed.
-func (t *Table) miss(ctx context.Context, p byte, has map[string]bool) error {
+// Miss marks every copy of a member not in has as behind, on condition that one in
+// has is in sync, and fails with [ErrUnavailable] else. Only after that a write counts that a
+// replica failed to take.
+func (t *Table) Miss(ctx context.Context, p byte, has map[string]bool) error {
 	_, err := t.Update(ctx, p, func(r *Row) error {
 		if !slices.ContainsFunc(r.Replicas, func(x Replica) bool { return x.State == Ready && has[x.ID] }) {
 			return ErrUnavailable

@@ -1,6 +1,7 @@
 package clustertest
 
 import (
+	"bytes"
 	"context"
 	"iter"
 	"sync"
@@ -17,8 +18,10 @@ type Fault struct {
 	After    int    // values that an answer has before Err or Hang
 	Hang     bool   // no answer until the context ends
 	Deaf     bool   // with Hang, not even then: until the fault changes
+	Twice    bool   // yields each value twice
 	Empty    bool   // says that it has nothing
 	Garbage  []byte // comes instead of every value
+	Spoil    bool   // the second value of an answer is not what was stored
 	LateErr  error  // the answer to writes, which are carried out
 	ReadsToo bool   // false: Err and Hang are for writes only
 }
@@ -114,10 +117,14 @@ func (l *Link) ValueKeys(ctx context.Context, key dhash.Key) iter.Seq2[[]byte, e
 			return
 		}
 		for v, err := range l.node.ValueKeys(ctx, key) {
+			if n++; n == 2 && f.Spoil {
+				v = bytes.Clone(v)
+				v[len(v)-1]++
+			}
 			if !yield(v, err) {
 				return
 			}
-			if n++; broken() {
+			if broken() || f.Twice && !yield(v, err) {
 				return
 			}
 		}

@@ -1,4 +1,4 @@
-package cluster
+package router
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/breaker"
+	"github.com/hashstream/hashstream/ipni/cluster"
 	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/ipni/valuestore"
 )
@@ -49,7 +50,7 @@ func (r *Router) Put(ctx context.Context, g ipni.Group, mhs ipni.Multihashes) er
 func sealable(c ipni.Context) ([]byte, error) {
 	key := c.ValueKey()
 	if _, _, err := dhash.SplitValueKey(key); err != nil || len(key)+dhash.Overhead > valuestore.MaxValue {
-		return nil, fmt.Errorf("cluster: context of %s: %w: %w", c.Provider, fs.ErrInvalid, err)
+		return nil, fmt.Errorf("router: context of %s: %w: %w", c.Provider, fs.ErrInvalid, err)
 	}
 	return key, nil
 }
@@ -97,7 +98,7 @@ func (r *Router) PutMetadata(ctx context.Context, c ipni.Context, metadata []byt
 		return err
 	}
 	if len(metadata) > dhash.MaxMetadata {
-		return fmt.Errorf("cluster: metadata of %d bytes: %w", len(metadata), fs.ErrInvalid)
+		return fmt.Errorf("router: metadata of %d bytes: %w", len(metadata), fs.ErrInvalid)
 	}
 	var sealed []byte
 	if metadata != nil {
@@ -107,10 +108,10 @@ func (r *Router) PutMetadata(ctx context.Context, c ipni.Context, metadata []byt
 }
 
 // send is one write to one node. Records are those that belong there.
-type send func(ctx context.Context, n Node, records valuestore.Records) error
+type send func(ctx context.Context, n cluster.Node, records valuestore.Records) error
 
 func putTo(g ipni.SealedGroup) send {
-	return func(ctx context.Context, n Node, records valuestore.Records) error {
+	return func(ctx context.Context, n cluster.Node, records valuestore.Records) error {
 		return n.PutSealed(ctx, g, records)
 	}
 }
@@ -123,7 +124,7 @@ func (r *Router) PutSealed(ctx context.Context, g ipni.SealedGroup, records valu
 // DeleteSealed deletes records of a group. Of a put and a delete of the same record, through the
 // same router and at the same time, one is first on all replicas.
 func (r *Router) DeleteSealed(ctx context.Context, g ipni.SealedGroup, records valuestore.Records) error {
-	return r.cut(ctx, records, false, func(ctx context.Context, n Node, records valuestore.Records) error {
+	return r.cut(ctx, records, false, func(ctx context.Context, n cluster.Node, records valuestore.Records) error {
 		return n.DeleteSealed(ctx, g, records)
 	})
 }
@@ -172,7 +173,7 @@ func (r *Router) spread(ctx context.Context, parts []valuestore.Records, put boo
 
 // order holds back deletes from puts in the same partitions. It returns what ends that.
 func (r *Router) order(parts []valuestore.Records, put bool) (end func()) {
-	var touched [Partitions]bool
+	var touched [cluster.Partitions]bool
 	for _, records := range parts {
 		for e := range records.All() {
 			touched[e.Key[0]] = true
@@ -199,12 +200,12 @@ func (r *Router) RemoveSealed(ctx context.Context, provider ipni.ProviderTag, of
 	if err != nil {
 		return err
 	}
-	for p := range Partitions {
+	for p := range cluster.Partitions {
 		if err := w.touch(byte(p)); err != nil {
 			return err
 		}
 	}
-	return w.run(ctx, true, func(ctx context.Context, n Node, _ valuestore.Records) error {
+	return w.run(ctx, true, func(ctx context.Context, n cluster.Node, _ valuestore.Records) error {
 		return n.RemoveSealed(ctx, provider, of, before)
 	})
 }
@@ -220,7 +221,7 @@ func (r *Router) PutSealedMetadata(ctx context.Context, key dhash.MetadataKey, s
 	if err != nil {
 		return err
 	}
-	return w.run(ctx, false, func(ctx context.Context, n Node, _ valuestore.Records) error {
+	return w.run(ctx, false, func(ctx context.Context, n cluster.Node, _ valuestore.Records) error {
 		return n.PutSealedMetadata(ctx, key, sealed)
 	})
 }
@@ -230,8 +231,8 @@ type write struct {
 	r       *Router
 	view    *view
 	shares  map[string]*share
-	touched [Partitions]bool
-	to      [Partitions][]*share // of the partitions that are touched
+	touched [cluster.Partitions]bool
+	to      [cluster.Partitions][]*share // of the partitions that are touched
 }
 
 // share is what one member gets of a write.
@@ -245,7 +246,7 @@ type share struct {
 func (r *Router) begin(ctx context.Context) (*write, error) {
 	v, err := r.fresh(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("cluster: write: %w: %w", ErrUnavailable, err)
+		return nil, fmt.Errorf("router: write: %w: %w", cluster.ErrUnavailable, err)
 	}
 	return &write{r: r, view: v, shares: map[string]*share{}}, nil
 }
@@ -263,12 +264,12 @@ func (w *write) touch(p byte) error {
 		return nil
 	}
 	row := &w.view.rows[p]
-	if row.in(Ready) == 0 {
+	if row.Count(cluster.Ready) == 0 {
 		return unavailable(p, errors.New("no replica is in sync"))
 	}
 	w.touched[p] = true
 	for _, x := range row.Replicas {
-		if x.State == Behind {
+		if x.State == cluster.Behind {
 			continue
 		}
 		s := w.shares[x.ID]
@@ -293,7 +294,7 @@ func (w *write) run(ctx context.Context, again bool, f send) error {
 	}
 	all.Wait()
 	if ctx.Err() != nil {
-		return fmt.Errorf("cluster: write: %w", context.Cause(ctx))
+		return fmt.Errorf("router: write: %w", context.Cause(ctx))
 	}
 	return w.settle(ctx)
 }
@@ -322,7 +323,7 @@ func (r *Router) deliver(caller, ctx context.Context, v *view, s *share, again b
 		}
 		s.records = nil // not to be used again: the node may still read them
 		if attempt > 0 || !again || ctx.Err() != nil || refused(err) {
-			return fmt.Errorf("cluster: write to %q: %w", s.id, err)
+			return fmt.Errorf("router: write to %q: %w", s.id, err)
 		}
 	}
 }
@@ -367,11 +368,11 @@ func (w *write) settle(ctx context.Context) error {
 			missed = missed || failed[s.id]
 		}
 		if yes && missed {
-			g.Go(func() error { return w.r.table.miss(ctx, byte(p), has) })
+			g.Go(func() error { return w.r.table.Miss(ctx, byte(p), has) })
 		}
 	}
 	if err := g.Wait(); err != nil {
-		return fmt.Errorf("cluster: write: %w: %w: %w", ErrUnavailable, err, errors.Join(causes...))
+		return fmt.Errorf("router: write: %w: %w: %w", cluster.ErrUnavailable, err, errors.Join(causes...))
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package cluster_test
+package router_test
 
 import (
 	"bytes"
@@ -17,6 +17,7 @@ import (
 	"github.com/hashstream/hashstream/ipni/breaker"
 	"github.com/hashstream/hashstream/ipni/cluster"
 	"github.com/hashstream/hashstream/ipni/cluster/clustertest"
+	"github.com/hashstream/hashstream/ipni/cluster/router"
 	"github.com/hashstream/hashstream/ipni/dhash"
 )
 
@@ -29,7 +30,7 @@ func TestWriteAndRead(t *testing.T) {
 		for p := range cluster.Partitions { // of three nodes, each partition is on two
 			rig.change(byte(p), func(row *cluster.Row) { row.Drop(string(rune('a' + p%3))) })
 		}
-		r := rig.router(&cluster.Options{Batch: 4096})
+		r := rig.router(&router.Options{Batch: 4096})
 		c, other := contextOf(1, 1), contextOf(2, 1)
 		var texts []string
 		for i := range 500 {
@@ -114,7 +115,7 @@ func TestWriteFails(t *testing.T) {
 		r := rig.router(nil)
 		g := ipni.Group{Context: contextOf(1, 1)}
 		p := dhash.SecondHash(hash("x"))[0]
-		put := func() error { return r.Put(t.Context(), g, hashes("x")) }
+		put := func() error { g.Epoch++; return r.Put(t.Context(), g, hashes("x")) }
 
 		rig.links["a"].Cut()
 		rig.links["b"].Cut()
@@ -136,19 +137,33 @@ func TestWriteFails(t *testing.T) {
 		if err := put(); !errors.Is(err, cluster.ErrUnavailable) {
 			t.Fatalf("only one that fills: %v", err)
 		}
-		rig.change(p, func(row *cluster.Row) { row.Set("a", cluster.Ready) })
+		rig.change(p, func(row *cluster.Row) { row.Set("a", cluster.Ready); row.Set("b", cluster.Filling) })
 		time.Sleep(time.Minute)
+		rig.links["a"].Cut()
+		if err := put(); !errors.Is(err, cluster.ErrUnavailable) {
+			t.Fatalf("taken by one that fills only: %v", err)
+		}
+		if got := rig.states(p)["a"]; got != cluster.Ready {
+			t.Fatalf("the only one in sync became %v", got)
+		}
+		rig.links["a"].Break(clustertest.Fault{})
+		rig.change(p, func(row *cluster.Row) { row.Set("b", cluster.Behind) })
+		time.Sleep(time.Minute)
+		before, _ := rig.stores["b"].Len()
 		must(t, put())
-		if n, _ := rig.stores["b"].Len(); n != 0 {
+		if n, _ := rig.stores["b"].Len(); n != before {
 			t.Fatal("one that is behind was written to")
 		}
 
+		rig.change(p, func(row *cluster.Row) { row.Set("b", cluster.Ready) })
+		time.Sleep(time.Minute)
+		rig.links["b"].Break(clustertest.Fault{Hang: true})
 		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
+		time.AfterFunc(time.Second, cancel)
 		if err := r.Put(ctx, g, hashes("x")); !errors.Is(err, context.Canceled) {
 			t.Fatalf("cancelled: %v", err)
 		}
-		if got := rig.states(p)["a"]; got != cluster.Ready {
+		if got := rig.states(p)["b"]; got != cluster.Ready {
 			t.Fatalf("a caller that went away made a replica %v", got)
 		}
 	})
@@ -285,10 +300,46 @@ func TestAbsenceWithoutTable(t *testing.T) {
 	})
 }
 
+// An answer some of whose values were spoiled is not all that there is.
+func TestSpoiled(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		rig := newRig(t, "a", "b")
+		r := rig.router(nil)
+		for i := range byte(5) {
+			must(t, r.Put(t.Context(), ipni.Group{Context: contextOf(1, i)}, hashes("x")))
+		}
+		for _, fault := range []clustertest.Fault{{Spoil: true}, {Twice: true}} {
+			rig.links["a"].Break(fault)
+			for range 10 {
+				want(t, r, "x", 5)
+			}
+		}
+	})
+}
+
+// The table is read again after a write that failed, and so the next one does not wait.
+func TestNextWrite(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		rig := newRig(t, "a", "b")
+		r := rig.router(nil)
+		put := func() time.Duration {
+			start := time.Now()
+			must(t, r.Put(t.Context(), ipni.Group{Context: contextOf(1, 1)}, hashes("x")))
+			return time.Since(start)
+		}
+		rig.links["b"].Cut()
+		put()
+		rig.links["b"].Break(clustertest.Fault{Hang: true})
+		if d := put(); d > 0 {
+			t.Fatalf("waited for %v", d)
+		}
+	})
+}
+
 func TestHedge(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		rig := newRig(t, "a", "b")
-		r := rig.router(&cluster.Options{Hedge: 20 * time.Millisecond})
+		r := rig.router(&router.Options{Hedge: 20 * time.Millisecond})
 		must(t, r.Put(t.Context(), ipni.Group{Context: contextOf(1, 1)}, hashes("x")))
 		rig.links["a"].Break(clustertest.Fault{Hang: true, ReadsToo: true})
 		for range 20 {
@@ -384,13 +435,13 @@ func TestBreaker(t *testing.T) {
 	for _, fault := range []clustertest.Fault{{Err: clustertest.ErrCut, ReadsToo: true}, {Hang: true, ReadsToo: true}, {Hang: true, Deaf: true, ReadsToo: true}} {
 		bubble(t, func(t *testing.T) {
 			rig := newRig(t, "a", "b")
-			r := rig.router(&cluster.Options{Breaker: breaker.Options{Failures: 3}})
+			r := rig.router(&router.Options{Breaker: breaker.Options{Failures: 3}})
 			rig.links["b"].Break(fault)
 			for range 3 {
 				wantUnknown(t, r, "no")
 			}
 			state := func() breaker.State {
-				i := slices.IndexFunc(r.Peers(), func(p cluster.PeerStatus) bool { return p.ID == "b" })
+				i := slices.IndexFunc(r.Peers(), func(p router.PeerStatus) bool { return p.ID == "b" })
 				return r.Peers()[i].Breaker
 			}
 			if state() != breaker.Open {

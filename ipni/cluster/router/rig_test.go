@@ -1,4 +1,4 @@
-package cluster_test
+package router_test
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/cluster"
 	"github.com/hashstream/hashstream/ipni/cluster/clustertest"
+	"github.com/hashstream/hashstream/ipni/cluster/router"
 	"github.com/hashstream/hashstream/kv"
 	"github.com/hashstream/hashstream/kv/memkv"
 )
@@ -58,8 +59,8 @@ func (r *rig) change(p byte, f func(*cluster.Row)) cluster.Row {
 	return row
 }
 
-func (r *rig) router(o *cluster.Options) *cluster.Router {
-	return cluster.NewRouter(r.kv, func(m cluster.Member) (cluster.Node, error) {
+func (r *rig) router(o *router.Options) *router.Router {
+	return router.New(r.kv, func(m cluster.Member) (cluster.Node, error) {
 		if l := r.links[m.ID]; l != nil {
 			return l, nil
 		}

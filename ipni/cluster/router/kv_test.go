@@ -1,4 +1,4 @@
-package cluster_test
+package router_test
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package cluster
+package router
 
 import (
 	"bytes"
@@ -14,12 +14,13 @@ import (
 
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/ipni/cluster"
 	"github.com/hashstream/hashstream/ipni/dhash"
 )
 
 // ValueKeys yields the encrypted value keys of key in the order of their bytes.
 func (r *Router) ValueKeys(ctx context.Context, key dhash.Key) iter.Seq2[[]byte, error] {
-	return r.ask(ctx, key[0], accept, func(ctx context.Context, n Node) iter.Seq2[[]byte, error] { return n.ValueKeys(ctx, key) })
+	return r.ask(ctx, key[0], accept, func(ctx context.Context, n cluster.Node) iter.Seq2[[]byte, error] { return n.ValueKeys(ctx, key) })
 }
 
 // SealedMetadata returns encrypted metadata.
@@ -33,7 +34,7 @@ func (r *Router) Contexts(ctx context.Context, mh multihash.Multihash) iter.Seq2
 	return func(yield func(ipni.Context, error) bool) {
 		key := dhash.SecondHash(mh)
 		opens := func(value []byte) bool { _, err := openContext(value, mh); return err == nil }
-		get := func(ctx context.Context, n Node) iter.Seq2[[]byte, error] { return n.ValueKeys(ctx, key) }
+		get := func(ctx context.Context, n cluster.Node) iter.Seq2[[]byte, error] { return n.ValueKeys(ctx, key) }
 		for value, err := range r.ask(ctx, key[0], opens, get) {
 			var c ipni.Context
 			if err == nil {
@@ -71,7 +72,7 @@ func (r *Router) Metadata(ctx context.Context, c ipni.Context) ([]byte, error) {
 
 // metadata asks for metadata as if for the values of a key, of which there is at most one.
 func (r *Router) metadata(ctx context.Context, key dhash.MetadataKey, good func([]byte) bool) ([]byte, error) {
-	get := func(ctx context.Context, n Node) iter.Seq2[[]byte, error] {
+	get := func(ctx context.Context, n cluster.Node) iter.Seq2[[]byte, error] {
 		return func(yield func([]byte, error) bool) {
 			sealed, err := n.SealedMetadata(ctx, key)
 			if !errors.Is(err, fs.ErrNotExist) {
@@ -82,13 +83,13 @@ func (r *Router) metadata(ctx context.Context, key dhash.MetadataKey, good func(
 	for sealed, err := range r.ask(ctx, key[0], good, get) {
 		return bytes.Clone(sealed), err
 	}
-	return nil, fmt.Errorf("cluster: metadata %x: %w", key, fs.ErrNotExist)
+	return nil, fmt.Errorf("router: metadata %x: %w", key, fs.ErrNotExist)
 }
 
 func accept([]byte) bool { return true }
 
 // getter asks one node.
-type getter func(context.Context, Node) iter.Seq2[[]byte, error]
+type getter func(context.Context, cluster.Node) iter.Seq2[[]byte, error]
 
 // ask yields the values that a replica has, each of them good, or none if there are none.
 func (r *Router) ask(ctx context.Context, p byte, good func([]byte) bool, get getter) iter.Seq2[[]byte, error] {
@@ -135,7 +136,7 @@ func (q *question) round(v *view, stale error) (answered bool) {
 	if stale != nil {
 		q.causes = append(q.causes, stale)
 	}
-	ready := q.inState(v, func(s State) bool { return s == Ready })
+	ready := q.inState(v, func(s cluster.State) bool { return s == cluster.Ready })
 	found := q.consult(ready)
 	if found != some && q.doubts {
 		q.lenient = true
@@ -144,13 +145,11 @@ func (q *question) round(v *view, stale error) (answered bool) {
 	switch {
 	case found == some:
 		return true
-	case found == none && q.started: // it was removed while it was read
-		return true
-	case found == none && stale == nil && row.in(Ready) > 0:
-		return row.in(Ready) == len(row.Replicas) || q.unchanged(row)
+	case found == none && stale == nil && row.Count(cluster.Ready) > 0:
+		return row.Count(cluster.Ready) == len(row.Replicas) || q.unchanged(row)
 	}
 	q.lenient = true
-	if q.consult(q.inState(v, func(s State) bool { return s != Ready })) == some {
+	if q.consult(q.inState(v, func(s cluster.State) bool { return s != cluster.Ready })) == some {
 		return true
 	}
 	q.fail()
@@ -158,7 +157,7 @@ func (q *question) round(v *view, stale error) (answered bool) {
 }
 
 // inState returns the ways to the replicas in a state, in any order.
-func (q *question) inState(v *view, want func(State) bool) (ids []*peer) {
+func (q *question) inState(v *view, want func(cluster.State) bool) (ids []*peer) {
 	for _, x := range v.rows[q.part].Replicas {
 		if !want(x.State) {
 			continue
@@ -177,7 +176,7 @@ func (q *question) inState(v *view, want func(State) bool) (ids []*peer) {
 // unchanged reports whether a row is still in force, so that those were in sync who said that
 // there is nothing. It is asked only if there are replicas that were not asked. If the
 // table cannot be read, it fails the question.
-func (q *question) unchanged(row *Row) bool {
+func (q *question) unchanged(row *cluster.Row) bool {
 	now, err := q.r.table.Row(q.ctx, q.part)
 	if err != nil {
 		q.causes = append(q.causes, err)
@@ -219,6 +218,9 @@ func (q *question) consult(peers []*peer) found {
 		if race.failed {
 			all = unknown
 		}
+		if winner == nil && race.clean && q.started {
+			return some // another one has nothing more
+		}
 		if winner == nil {
 			return all
 		}
@@ -232,7 +234,7 @@ func (q *question) consult(peers []*peer) found {
 			q.doubts = true
 		default:
 			all = unknown
-			q.causes = append(q.causes, fmt.Errorf("cluster: read from %q: %w", winner.peer.id, err))
+			q.causes = append(q.causes, fmt.Errorf("router: read from %q: %w", winner.peer.id, err))
 		}
 		peers = race.others(winner)
 	}
@@ -267,10 +269,10 @@ func (q *question) stream(a *attempt) error {
 }
 
 // errStalled is the cause of the end of an attempt whose node took too long.
-var errStalled = fmt.Errorf("cluster: no answer in time: %w", context.DeadlineExceeded)
+var errStalled = fmt.Errorf("router: no answer in time: %w", context.DeadlineExceeded)
 
 // errValue is an answer that no store gives.
-var errValue = fmt.Errorf("cluster: values out of order or of a wrong size: %w", digest.ErrMismatch)
+var errValue = fmt.Errorf("router: values out of order or of a wrong size: %w", digest.ErrMismatch)
 
 // maxValue is the size of the largest value that an answer may have, in bytes: what
 // metadata of the largest size is sealed.
@@ -291,6 +293,7 @@ type race struct {
 	asked  []*attempt
 	first  chan *attempt
 	failed bool // one did not answer
+	clean  bool // one answered that it has nothing more
 	empty  map[*peer]bool
 }
 
@@ -308,9 +311,10 @@ func (r *race) run() *attempt {
 			}
 			r.empty[a.peer] = true
 			a.cancel(nil)
+			r.clean = r.clean || a.head.err == nil
 			if a.head.err != nil {
 				r.failed = true
-				r.q.causes = append(r.q.causes, fmt.Errorf("cluster: read from %q: %w", a.peer.id, a.head.err))
+				r.q.causes = append(r.q.causes, fmt.Errorf("router: read from %q: %w", a.peer.id, a.head.err))
 			}
 			hedge.Reset(0)
 			if len(r.left) == 0 && open == 0 {

@@ -1,6 +1,32 @@
-package cluster
+// Package router writes to the replicas of partitions and reads from them.
+//
+// A [Router] is what stands before a cluster as package store does before one node: it
+// takes what advertisements say, seals it, and answers lookups, those of hashed keys too.
+// Any number of routers may work at a time.
+//
+// # Writes
+//
+// A write goes to all replicas of its partitions that are in sync or fill. It counts when all
+// have it. If some fail, those that took it must include one in sync, and the others are
+// marked as behind before the write counts.
+//
+// # Reads
+//
+// A replica in sync is asked; a second one when the first is slow, fails or has nothing.
+// What one has is the answer. An answer that breaks off goes on from another replica. Absence
+// needs all that are in sync to say so, and if the partition has other replicas too, or the table
+// may have changed, a look at the table. Replicas that are not in sync are asked when the others do
+// not all answer; what they have is told.
+//
+// # Errors
+//
+// As package cluster says. Absence is never told for what could not be asked for.
+//
+// A Router is safe for concurrent use.
+package router
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,12 +37,13 @@ import (
 
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/breaker"
+	"github.com/hashstream/hashstream/ipni/cluster"
 	"github.com/hashstream/hashstream/kv"
 )
 
-// Options of [NewRouter]. The zero value of a field means its default.
+// Options of [New]. The zero value of a field means its default.
 type Options struct {
-	Timing  Timing          // of the cluster
+	Timing  cluster.Timing  // of the cluster
 	Read    time.Duration   // until a replica gives its first, and each further, value; default 5 s
 	Hedge   time.Duration   // until a second replica is asked; default the 95th percentile of the first one, 1 ms to 500 ms
 	Batch   int             // bytes of records that are sealed and sent at a time; default 4 MiB
@@ -24,15 +51,14 @@ type Options struct {
 	Breaker breaker.Options // of each member
 }
 
-// Router writes to the replicas of partitions and reads from them. What
-// it knows of table and members is at most as old as [Timing] says; [Router.Run] keeps it
+// Router is the way to a cluster. What it knows of table and members is at most as old as [cluster.Timing] says; [Router.Run] keeps it
 // young, and without it the calls do so themselves.
 type Router struct {
-	table   *Table
-	members *Members
-	dial    func(Member) (Node, error)
+	table   *cluster.Table
+	members *cluster.Members
+	dial    func(cluster.Member) (cluster.Node, error)
 	opts    Options
-	timing  Timing
+	timing  cluster.Timing
 
 	view    atomic.Pointer[view]
 	loading chan struct{} // of one: held by who loads a view
@@ -40,9 +66,9 @@ type Router struct {
 	mu    sync.Mutex
 	peers map[string]*peer
 
-	buffers sync.Pool                // of *valuestore.Records
-	records [Partitions]sync.RWMutex // deletes wait for puts and puts for deletes
-	sealed  [Partitions]sync.Mutex   // metadata is written in one order everywhere
+	buffers sync.Pool                        // of *valuestore.Records
+	records [cluster.Partitions]sync.RWMutex // deletes wait for puts and puts for deletes
+	sealed  [cluster.Partitions]sync.Mutex   // metadata is written in one order everywhere
 }
 
 var (
@@ -51,10 +77,10 @@ var (
 	_ ipni.SealedStore = (*Router)(nil)
 )
 
-// NewRouter returns a router over the cluster whose state is in store. dial makes the
+// New returns a router over the cluster whose state is in store. dial makes the
 // way to a member; it is called again when the member's URL has changed.
-func NewRouter(store kv.Store, dial func(Member) (Node, error), o *Options) *Router {
-	r := &Router{table: NewTable(store), dial: dial, loading: make(chan struct{}, 1), peers: map[string]*peer{}}
+func New(store kv.Store, dial func(cluster.Member) (cluster.Node, error), o *Options) *Router {
+	r := &Router{table: cluster.NewTable(store), dial: dial, loading: make(chan struct{}, 1), peers: map[string]*peer{}}
 	if o != nil {
 		r.opts = *o
 	}
@@ -65,14 +91,14 @@ func NewRouter(store kv.Store, dial func(Member) (Node, error), o *Options) *Rou
 		r.opts.Batch = 4 << 20
 	}
 	r.timing = r.opts.Timing.WithDefaults()
-	r.members = NewMembers(store, r.timing)
+	r.members = cluster.NewMembers(store, r.timing)
 	return r
 }
 
 // view is the table and the members as they were at a moment.
 type view struct {
-	rows    *[Partitions]Row
-	members map[string]Member
+	rows    *[cluster.Partitions]cluster.Row
+	members map[string]cluster.Member
 	at      time.Time // before it was read
 	old     atomic.Bool
 }
@@ -103,7 +129,7 @@ func (r *Router) fresh(ctx context.Context) (*view, error) {
 func (r *Router) load(ctx context.Context) (*view, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.timing.View)
 	defer cancel()
-	v := &view{at: time.Now(), members: map[string]Member{}}
+	v := &view{at: time.Now(), members: map[string]cluster.Member{}}
 	var err error
 	if v.rows, err = r.table.Load(ctx); err != nil {
 		return r.view.Load(), err
@@ -146,7 +172,7 @@ func (r *Router) reload(ctx context.Context) {
 type peer struct {
 	id      string
 	url     string
-	node    Node
+	node    cluster.Node
 	breaker *breaker.Breaker
 	latency latency
 }
@@ -155,7 +181,7 @@ type peer struct {
 func (r *Router) peer(v *view, id string) (*peer, error) {
 	m, ok := v.members[id]
 	if !ok {
-		return nil, fmt.Errorf("cluster: %q is no member", id)
+		return nil, fmt.Errorf("router: %q is no member", id)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -165,7 +191,7 @@ func (r *Router) peer(v *view, id string) (*peer, error) {
 	}
 	node, err := r.dial(m)
 	if err != nil {
-		return nil, fmt.Errorf("cluster: reach %q: %w", id, err)
+		return nil, fmt.Errorf("router: reach %q: %w", id, err)
 	}
 	p = &peer{id: id, url: m.URL, node: node, breaker: breaker.New(&r.opts.Breaker)}
 	r.peers[id] = p
@@ -187,18 +213,8 @@ func (r *Router) Peers() []PeerStatus {
 	for id, p := range r.peers {
 		all = append(all, PeerStatus{id, p.breaker.State(), p.latency.p95()})
 	}
-	slices.SortFunc(all, func(a, b PeerStatus) int { return cmpString(a.ID, b.ID) })
+	slices.SortFunc(all, func(a, b PeerStatus) int { return cmp.Compare(a.ID, b.ID) })
 	return all
-}
-
-func cmpString(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // latency remembers how long the last answers took.
@@ -237,5 +253,5 @@ func (r *Router) hedge(p *peer) time.Duration {
 
 // unavailable is the error of a partition for which too few replicas answered.
 func unavailable(p byte, causes ...error) error {
-	return fmt.Errorf("cluster: partition %02x: %w: %w", p, ErrUnavailable, errors.Join(causes...))
+	return fmt.Errorf("router: partition %02x: %w: %w", p, cluster.ErrUnavailable, errors.Join(causes...))
 }
