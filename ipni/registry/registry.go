@@ -185,7 +185,10 @@ func (r *Registry) contextual(ctx context.Context, id peer.ID) (bool, error) {
 	rows := kv.Prefix(setKey(id, ""))
 	rows.From = append(rows.From, 0)
 	for _, err := range r.kv.Scan(ctx, rows) {
-		return err == nil, err
+		if err != nil {
+			return false, fmt.Errorf("registry: extended providers of %s: %w", id, err)
+		}
+		return true, nil
 	}
 	return false, nil
 }

@@ -309,18 +309,14 @@ func TestView(t *testing.T) {
 	}
 }
 
-// countKV counts reads, and holds them until it is told to go on.
+// countKV counts reads.
 type countKV struct {
 	kv.Store
 	reads int
-	hold  chan struct{}
 }
 
 func (c *countKV) Get(ctx context.Context, key []byte) ([]byte, error) {
 	c.reads++
-	if c.hold != nil {
-		<-c.hold
-	}
 	return c.Store.Get(ctx, key)
 }
 
@@ -357,32 +353,6 @@ func TestCache(t *testing.T) {
 		time.Sleep(11 * time.Second)
 		if contextual, _, err := c.Extended(t.Context(), testID(1), "a"); contextual != nil || err != nil {
 			t.Errorf("a removed set: %v, %v", contextual, err)
-		}
-	})
-}
-
-// TestCacheCanceled lets the first of two askers give up: the other one is answered.
-func TestCacheCanceled(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &countKV{Store: memkv.New(), hold: make(chan struct{})}
-		apply(t, s.Store, Change{Provider: testID(1)})
-		c := NewCache(New(s), time.Minute)
-		ctx, cancel := context.WithCancel(t.Context())
-		errs := make(chan error, 2)
-		for _, ctx := range []context.Context{ctx, t.Context()} {
-			go func() {
-				_, err := c.Provider(ctx, testID(1))
-				errs <- err
-			}()
-			synctest.Wait()
-		}
-		cancel()
-		close(s.hold)
-		if err := errors.Join(<-errs, <-errs); err != nil {
-			t.Error(err)
-		}
-		if s.reads != 2 { // the provider, and the set of the chain
-			t.Errorf("%d reads", s.reads)
 		}
 	})
 }

@@ -1,0 +1,45 @@
+package find
+
+import (
+	"bytes"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/ipni/registry"
+)
+
+// expand returns the results of a context: its provider, then the extended providers of the
+// context and, unless these override them, those of the chain.
+func (f *Finder) expand(c ipni.Context, p registry.Provider, metadata []byte, contextual, chain *registry.Set) []ipni.Result {
+	id := []byte(c.ID)
+	results := []ipni.Result{{Provider: peer.AddrInfo{ID: c.Provider, Addrs: p.Addrs}, ContextID: id, Metadata: metadata}}
+	for _, set := range []*registry.Set{contextual, chain} {
+		if set == nil {
+			continue
+		}
+		for _, x := range set.Providers {
+			if f.o.Allowed(x.ID) && !repeats(x, c.Provider, metadata) {
+				results = append(results, ipni.Result{Provider: x.AddrInfo, ContextID: id, Metadata: inherit(x.Metadata, metadata)})
+			}
+		}
+		if set.Override {
+			break
+		}
+	}
+	return results
+}
+
+// repeats reports whether x says no more than the result of the provider itself: it has
+// no protocols of its own.
+func repeats(x registry.Extended, provider peer.ID, metadata []byte) bool {
+	return x.ID == provider && (len(x.Metadata) == 0 || bytes.Equal(x.Metadata, metadata))
+}
+
+// inherit returns the metadata of an extended provider, or else that of the context.
+func inherit(own, metadata []byte) []byte {
+	if len(own) == 0 {
+		return metadata
+	}
+	return own
+}
