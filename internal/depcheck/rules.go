@@ -57,7 +57,7 @@ func Hashstream() Rules {
 			"blob": 1, "kv": 1, "queue": 1, "ipni/valuestore": 1,
 			"index": 2, "pack": 2, "dag": 2, "ingest": 2, "streamer": 2, "scrub": 2,
 			"pipeline": 2, "origin": 2, "outboard": 2, "pin": 2, "naming": 2, "ipni": 2, "access": 2, "dwn": 2,
-			"gateway": 3, "fetch": 3, "p2p": 3, "ipni/ipnihttp": 3, "ipni/ipnisync": 3, "routinghttp": 3, "pin/pinhttp": 3, "dwn/dwnhttp": 3, "nostr/nostrws": 3,
+			"gateway": 3, "fetch": 3, "p2p": 3, "ipni/ipnihttp": 3, "ipni/ipnihttp/wire": 1, "ipni/ipnisync": 3, "routinghttp": 3, "pin/pinhttp": 3, "dwn/dwnhttp": 3, "nostr/nostrws": 3,
 			"internal": 4, "cmd": 4,
 		},
 		PureLayers:  []int{0, 2},

@@ -177,11 +177,18 @@ func (p *answers) get() *answer {
 	return &answer{buf: make([]byte, 0, startBuffer)}
 }
 
-// put takes an answer back, unless its timer may still see it.
+// put takes an answer back, or the buffer of one whose timer may still see it.
 func (p *answers) put(a *answer) {
-	if a.timer != nil || cap(a.buf) > keptBuffer {
-		return
+	a.mu.Lock()
+	buf := a.buf[:0]
+	a.buf = nil
+	a.mu.Unlock()
+	switch {
+	case cap(buf) > keptBuffer:
+	case a.timer != nil:
+		p.pool.Put(&answer{buf: buf})
+	default:
+		*a = answer{buf: buf}
+		p.pool.Put(a)
 	}
-	*a = answer{buf: a.buf[:0]}
-	p.pool.Put(a)
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go"
@@ -154,7 +155,9 @@ func (c *Caller) try(ctx context.Context, call Call) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var body io.Reader
 	if call.Body != nil {
-		body = call.Body()
+		sent := &sentBody{r: call.Body()}
+		defer sent.detach()
+		body = sent
 	}
 	req, err := http.NewRequestWithContext(ctx, call.Method, c.base+call.Path, body)
 	if err != nil {
@@ -188,6 +191,31 @@ func (c *Caller) try(ctx context.Context, call Call) (*http.Response, error) {
 	}
 	res.Body = b
 	return res, nil
+}
+
+// sentBody is the body of a request. A transport may go on reading it after the answer, when
+// the bytes are the caller's again: then it gets no more.
+type sentBody struct {
+	mu sync.Mutex
+	r  io.Reader
+}
+
+// Read implements [io.Reader].
+func (b *sentBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.r == nil {
+		return 0, errAnswered
+	}
+	return b.r.Read(p)
+}
+
+var errAnswered = errors.New("ipnihttp: the request was answered before it was sent")
+
+func (b *sentBody) detach() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.r = nil
 }
 
 func (c *Caller) head(req *http.Request, call Call) {

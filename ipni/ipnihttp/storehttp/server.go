@@ -1,0 +1,262 @@
+package storehttp
+
+import (
+	"context"
+	"encoding/hex"
+	"iter"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mr-tron/base58"
+	"github.com/multiformats/go-multihash"
+
+	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/ipni/dhash"
+	"github.com/hashstream/hashstream/ipni/ipnihttp/storehttp/merges"
+	"github.com/hashstream/hashstream/ipni/ipnihttp/wire"
+	"github.com/hashstream/hashstream/ipni/valuestore"
+)
+
+// Defaults and fixed limits.
+const (
+	defaultBody = 256 << 20
+	defaultIdle = 30 * time.Second
+	maxSmall    = 16 << 10 // bytes of a request that is one thing
+	maxName     = 512      // bytes of a name in a path
+	sendBytes   = 256 << 10
+)
+
+// Exporter yields what a node holds, to be shipped to another one.
+type Exporter interface {
+	// Export yields the records of all keys, and the metadata of all keys, whose first byte
+	// lies between from and to, both inclusive. Frames are valid until the next one.
+	Export(ctx context.Context, from, to byte) iter.Seq2[Frame, error]
+}
+
+// Options adjusts a [Handler]. A nil Options or a zero field means the default.
+type Options struct {
+	// Authorize returns an error for who may not do what a request asks for: a [wire.Error]
+	// with the status to answer, anything else for 403. Default: nobody may do anything.
+	Authorize func(*http.Request) error
+	Exporter  Exporter      // default: there are no exports
+	Reads     http.Handler  // gets requests that are none of records, such as an ipnihttp.Handler; default: 404
+	MaxBody   int64         // bytes of a request, compressed and not; default 256 MiB
+	Idle      time.Duration // longest time without a byte of a request; default 30 s, negative means none
+	Logger    *slog.Logger  // faults of the server; default none
+	Done      func(*http.Request, Done)
+}
+
+// Done is how a request ended.
+type Done struct {
+	Route   string // such as "multihash"
+	Binary  bool   // frames rather than JSON
+	Status  int
+	Bytes   int64 // of records
+	Elapsed time.Duration
+}
+
+// Handler gives others access to a store.
+type Handler struct {
+	store   ipni.SealedStore
+	o       Options
+	parsers sync.Pool // of *merges.Reader
+}
+
+// New returns a Handler of store.
+func New(store ipni.SealedStore, o *Options) *Handler {
+	h := &Handler{store: store}
+	if o != nil {
+		h.o = *o
+	}
+	if h.o.MaxBody == 0 {
+		h.o.MaxBody = defaultBody
+	}
+	if h.o.Idle == 0 {
+		h.o.Idle = defaultIdle
+	}
+	h.parsers.New = func() any { return new(merges.Reader) }
+	return h
+}
+
+const (
+	writeMethods  = "PUT, DELETE, OPTIONS"
+	putMethods    = "PUT, OPTIONS"
+	deleteMethods = "DELETE, OPTIONS"
+	postMethods   = "POST, OPTIONS"
+	getMethods    = "GET, OPTIONS"
+)
+
+// ServeHTTP answers one request. It panics with [http.ErrAbortHandler] to cut an export
+// that cannot be completed.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	dir, name, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/encrypted"), "/"), "/")
+	reading := r.Method == http.MethodGet || r.Method == http.MethodHead
+	switch {
+	case dir == "multihash" && name != "" && r.Method == http.MethodGet && r.Header.Get("Accept") == MediaType:
+		h.allowed(w, r, "values", getMethods, func(x *exchange) error { return h.values(x, name) })
+	case dir == "multihash" && name == "" && r.Method != http.MethodPost && (!reading || h.o.Reads == nil):
+		h.allowed(w, r, "multihash", writeMethods, h.records)
+	case dir == "metadata" && name == "":
+		h.allowed(w, r, "metadata", putMethods, h.putMetadata)
+	case dir == "metadata" && (!reading || h.o.Reads == nil):
+		h.allowed(w, r, "metadata", deleteMethods, func(x *exchange) error { return h.deleteMetadata(x, name) })
+	case dir == "remove" && name == "":
+		h.allowed(w, r, "remove", postMethods, h.remove)
+	case dir == "partition" && h.o.Exporter != nil:
+		h.allowed(w, r, "partition", getMethods, func(x *exchange) error { return h.export(x, name) })
+	case h.o.Reads != nil:
+		h.o.Reads.ServeHTTP(w, r)
+	default:
+		wire.WriteError(w, r, http.StatusNotFound, wire.Refuse(http.StatusNotFound, "no such route"), nil)
+	}
+}
+
+// exchange is a request under way.
+type exchange struct {
+	w      http.ResponseWriter
+	r      *http.Request
+	done   Done
+	status int // of success
+}
+
+// allowed checks method and credentials, and answers what f returns.
+func (h *Handler) allowed(w http.ResponseWriter, r *http.Request, route, methods string, f func(*exchange) error) {
+	if !wire.Allow(w, r, methods, strings.Split(strings.TrimSuffix(methods, ", OPTIONS"), ", ")...) {
+		return
+	}
+	x := &exchange{w: w, r: r, done: Done{Route: route}, status: http.StatusAccepted}
+	began := time.Now()
+	err := h.authorize(r)
+	if err == nil {
+		err = f(x)
+	}
+	if x.status = statusOf(err, x.status); err != nil {
+		wire.WriteError(w, r, x.status, err, h.o.Logger)
+	} else if x.status != http.StatusOK {
+		w.WriteHeader(x.status)
+	}
+	if h.o.Done != nil {
+		x.done.Status, x.done.Elapsed = x.status, time.Since(began)
+		h.o.Done(r, x.done)
+	}
+}
+
+// statusOf returns the status of an answer. Nothing here can be absent, so that a file that a
+// store has lost is a failure.
+func statusOf(err error, success int) int {
+	switch status := wire.StatusOf(err); status {
+	case http.StatusOK:
+		return success
+	case http.StatusNotFound:
+		return http.StatusInternalServerError
+	default:
+		return status
+	}
+}
+
+func (h *Handler) authorize(r *http.Request) error {
+	if h.o.Authorize == nil {
+		return wire.Refuse(http.StatusForbidden, "this server takes no records")
+	}
+	err := h.o.Authorize(r)
+	if err != nil && wire.StatusOf(err) == http.StatusInternalServerError {
+		err = wire.Refuse(http.StatusForbidden, "not allowed")
+	}
+	return err
+}
+
+// values answers the encrypted value keys of a second hash, as frames.
+func (h *Handler) values(x *exchange, name string) error {
+	if len(name) > maxName {
+		return wire.Refuse(http.StatusBadRequest, "a name of %d bytes", len(name))
+	}
+	mh, err := base58.Decode(name)
+	if err != nil {
+		return wire.Refuse(http.StatusBadRequest, "not a multihash in base58")
+	}
+	key, err := dhash.ParseKey(multihash.Multihash(mh))
+	if err != nil {
+		return wire.Refuse(http.StatusBadRequest, "not a dbl-sha2-256 multihash")
+	}
+	x.status, x.done.Binary = http.StatusOK, true
+	s := newSender(x)
+	var records valuestore.Records
+	for v, err := range h.store.ValueKeys(x.r.Context(), key) {
+		if err != nil {
+			return s.broken(wire.LookupStatus(err), err)
+		}
+		if records = records.Append(key, v); len(records) >= sendBytes {
+			if err := s.send(Frame{Kind: Values, Records: records}); err != nil {
+				return nil // the client is gone
+			}
+			records = records[:0]
+		}
+	}
+	return s.finish(Frame{Kind: Values, Records: records})
+}
+
+// export answers all records of some first bytes of keys.
+func (h *Handler) export(x *exchange, name string) error {
+	var bounds [2]byte
+	from, to, ok := strings.Cut(name, "-")
+	if n, err := hex.Decode(bounds[:], []byte(from + to)[:min(len(from+to), 4)]); err != nil || n != 2 || !ok || len(from) != 2 || len(to) != 2 || bounds[0] > bounds[1] {
+		return wire.Refuse(http.StatusBadRequest, "a partition is two bytes in hex, such as 00-3f")
+	}
+	x.status, x.done.Binary = http.StatusOK, true
+	s := newSender(x)
+	for f, err := range h.o.Exporter.Export(x.r.Context(), bounds[0], bounds[1]) {
+		if err != nil {
+			return s.broken(wire.LookupStatus(err), err)
+		}
+		if err := s.send(f); err != nil {
+			return nil // the client is gone
+		}
+	}
+	return s.finish(Frame{Kind: Values})
+}
+
+// sender writes frames as an answer, none before there is one.
+type sender struct {
+	x      *exchange
+	frames *Writer
+	sent   bool
+}
+
+func newSender(x *exchange) *sender { return &sender{x: x, frames: NewWriter(x.w)} }
+
+func (s *sender) send(f Frame) error {
+	if !s.sent {
+		s.sent = true
+		s.x.w.Header().Set("Content-Type", MediaType)
+		s.x.w.Header().Set("Cache-Control", "no-store")
+	}
+	s.x.done.Bytes += int64(len(f.Records))
+	return s.frames.Write(f)
+}
+
+// broken is a failure before or, which cuts the answer, after the first byte.
+func (s *sender) broken(status int, err error) error {
+	if s.sent {
+		panic(http.ErrAbortHandler)
+	}
+	return &failed{&wire.Error{Status: status}, err}
+}
+
+// failed is an error with a status of its own.
+type failed struct {
+	status *wire.Error
+	cause  error
+}
+
+func (e *failed) Error() string   { return e.cause.Error() }
+func (e *failed) Unwrap() []error { return []error{e.status, e.cause} }
+
+func (s *sender) finish(f Frame) error {
+	if err := s.send(f); err == nil {
+		s.frames.Close() // who is gone is gone
+	}
+	return nil
+}

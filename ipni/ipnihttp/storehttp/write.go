@@ -1,0 +1,245 @@
+package storehttp
+
+import (
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"time"
+
+	"github.com/mr-tron/base58"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/ipni/dhash"
+	"github.com/hashstream/hashstream/ipni/ipnihttp/storehttp/merges"
+	"github.com/hashstream/hashstream/ipni/ipnihttp/wire"
+	"github.com/hashstream/hashstream/ipni/valuestore"
+)
+
+// parallelMetadata is how many values of metadata are written at once, so that durable
+// writes are shared.
+const parallelMetadata = 16
+
+// body returns what a request sends, decompressed and bounded, and whether it is frames.
+func (h *Handler) body(x *exchange, limit int64) (io.Reader, bool, error) {
+	media := x.r.Header.Get("Content-Type")
+	if media != "" {
+		var err error
+		if media, _, err = mime.ParseMediaType(media); err != nil || media != MediaType && media != "application/json" {
+			return nil, false, wire.Refuse(http.StatusUnsupportedMediaType, "send application/json or %s", MediaType)
+		}
+	}
+	var body io.Reader = http.MaxBytesReader(x.w, x.r.Body, limit)
+	if h.o.Idle > 0 {
+		body = &idleReader{body, http.NewResponseController(x.w), h.o.Idle}
+	}
+	switch encoding := x.r.Header.Get("Content-Encoding"); encoding {
+	case "", "identity":
+	case "gzip":
+		z, err := gzip.NewReader(body)
+		if err != nil {
+			return nil, false, readFailed(err)
+		}
+		body = &limited{z, limit, limit}
+	default:
+		return nil, false, wire.Refuse(http.StatusUnsupportedMediaType, "content encoding %.32q: send gzip, or none", encoding)
+	}
+	return body, media == MediaType, nil
+}
+
+// idleReader ends a request that stalls.
+type idleReader struct {
+	r    io.Reader
+	c    *http.ResponseController
+	idle time.Duration
+}
+
+// Read implements [io.Reader].
+func (i *idleReader) Read(p []byte) (int, error) {
+	i.c.SetReadDeadline(time.Now().Add(i.idle)) // writers without deadlines have none
+	return i.r.Read(p)
+}
+
+// limited bounds what a compressed body becomes.
+type limited struct {
+	r           io.Reader
+	left, limit int64
+}
+
+// Read implements [io.Reader].
+func (l *limited) Read(p []byte) (int, error) {
+	n, err := l.r.Read(p[:min(int64(len(p)), l.left+1)])
+	if l.left -= int64(n); l.left < 0 {
+		return 0, &http.MaxBytesError{Limit: l.limit}
+	}
+	return n, err
+}
+
+// readFailed is the answer to a body that could not be read.
+func readFailed(err error) error {
+	switch {
+	case wire.StatusOf(err) == http.StatusRequestEntityTooLarge, wire.StatusOf(err) == http.StatusBadRequest:
+		return err
+	case errors.Is(err, digest.ErrMismatch), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum):
+		return wire.Refuse(http.StatusBadRequest, "%v", err)
+	}
+	return wire.Refuse(http.StatusRequestTimeout, "the body did not come: %v", err)
+}
+
+// stored is an error of the store, told from those of reading.
+type stored struct{ error }
+
+func (s stored) Unwrap() error { return s.error }
+
+// written tells failures of the store, which may pass, from those of the request.
+func written(err error) error {
+	if s := (stored{}); err == nil || errors.As(err, &s) {
+		return err
+	}
+	return readFailed(err)
+}
+
+// records puts or deletes records.
+func (h *Handler) records(x *exchange) error {
+	put := h.store.PutSealed
+	if x.r.Method == http.MethodDelete {
+		put = h.store.DeleteSealed
+	}
+	body, binary, err := h.body(x, h.o.MaxBody)
+	if err != nil {
+		return err
+	}
+	x.done.Binary = binary
+	if binary {
+		return written(h.frames(x, body, x.r.Method == http.MethodDelete, put))
+	}
+	m := h.parsers.Get().(*merges.Reader)
+	defer h.parsers.Put(m)
+	return written(m.Read(body, func(r valuestore.Records) error {
+		x.done.Bytes += int64(len(r))
+		if err := put(x.r.Context(), ipni.SealedGroup{}, r); err != nil {
+			return stored{err}
+		}
+		return nil
+	}))
+}
+
+// frames puts or deletes what stands in frames.
+func (h *Handler) frames(x *exchange, body io.Reader, remove bool, put func(context.Context, ipni.SealedGroup, valuestore.Records) error) error {
+	in := NewReader(body)
+	for {
+		f, err := in.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		x.done.Bytes += int64(len(f.Records))
+		if f.Kind == Values {
+			err = put(x.r.Context(), f.Group, f.Records)
+		} else {
+			err = h.metadataFrame(x.r.Context(), f, remove)
+		}
+		if err != nil {
+			return stored{err}
+		}
+	}
+}
+
+func (h *Handler) metadataFrame(ctx context.Context, f Frame, remove bool) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallelMetadata)
+	for rest := f.Records; len(rest) > 0; {
+		e, n, err := cut(rest, maxSealed)
+		if err != nil {
+			return errors.Join(err, group.Wait())
+		}
+		rest = rest[n:]
+		if remove || len(e.Value) == 0 {
+			e.Value = nil
+		}
+		group.Go(func() error { return h.store.PutSealedMetadata(ctx, dhash.MetadataKey(e.Key), e.Value) })
+	}
+	return group.Wait()
+}
+
+// small decodes a request that is one document.
+func (h *Handler) small(x *exchange, v any) error {
+	body, binary, err := h.body(x, maxSmall)
+	if err != nil {
+		return err
+	}
+	if binary {
+		return wire.Refuse(http.StatusUnsupportedMediaType, "send application/json")
+	}
+	data, err := io.ReadAll(body)
+	if err != nil {
+		return readFailed(err)
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return wire.Refuse(http.StatusBadRequest, "malformed request: %v", err)
+	}
+	return nil
+}
+
+// putMetadata stores one value, or as many as come in frames.
+func (h *Handler) putMetadata(x *exchange) error {
+	if media, _, _ := mime.ParseMediaType(x.r.Header.Get("Content-Type")); media == MediaType {
+		return h.records(x)
+	}
+	var req struct {
+		Key   []byte `json:"key"`
+		Value []byte `json:"value"`
+	}
+	if err := h.small(x, &req); err != nil {
+		return err
+	}
+	if len(req.Key) != dhash.KeySize || len(req.Value) == 0 || len(req.Value) > maxSealed {
+		return wire.Refuse(http.StatusBadRequest, "a key of %d bytes with %d bytes of metadata", len(req.Key), len(req.Value))
+	}
+	x.done.Bytes = int64(len(req.Key) + len(req.Value))
+	return h.store.PutSealedMetadata(x.r.Context(), dhash.MetadataKey(req.Key), req.Value)
+}
+
+func (h *Handler) deleteMetadata(x *exchange, name string) error {
+	if len(name) > maxName {
+		return wire.Refuse(http.StatusBadRequest, "a name of %d bytes", len(name))
+	}
+	key, err := base58.Decode(name)
+	if err != nil || len(key) != dhash.KeySize {
+		return wire.Refuse(http.StatusBadRequest, "not a key of metadata in base58")
+	}
+	x.status = http.StatusOK
+	return h.store.PutSealedMetadata(x.r.Context(), dhash.MetadataKey(key), nil)
+}
+
+// removal asks for the removal of groups.
+type removal struct {
+	Provider []byte `json:"provider"`          // 16 bytes
+	Context  []byte `json:"context,omitempty"` // 32 bytes, or none for all of the provider
+	Before   uint64 `json:"before"`
+}
+
+func (h *Handler) remove(x *exchange) error {
+	var req removal
+	if err := h.small(x, &req); err != nil {
+		return err
+	}
+	var only *dhash.MetadataKey
+	if len(req.Context) == dhash.KeySize {
+		key := dhash.MetadataKey(req.Context)
+		only = &key
+	}
+	var provider ipni.ProviderTag
+	if len(req.Provider) != len(provider) || req.Context != nil && only == nil {
+		return wire.Refuse(http.StatusBadRequest, "a provider of %d bytes, a context of %d", len(req.Provider), len(req.Context))
+	}
+	copy(provider[:], req.Provider)
+	return h.store.RemoveSealed(x.r.Context(), provider, only, req.Before)
+}
