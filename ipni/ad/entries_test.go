@@ -300,6 +300,7 @@ func FuzzEntries(f *testing.F) {
 	}
 	f.Add([]byte(`{"Entries":[`+entry("\x00\x00")+`]}`), false)
 	f.Add([]byte(`{"Entries":[{"/":{"bytes":"AA`+"\n"+`A"}}]}`), false)
+	f.Add([]byte(`{"Entries":[{"/":{"bytes":"`+base64.RawStdEncoding.EncodeToString(append([]byte{0, 31}, make([]byte, 31)...))+"\n"+`"}}]}`), false)
 	f.Add([]byte(`{"Entries":[],"Next":{"/":"QmQzqxhK82kAmKvARFZSkUVS6fo9sySaiogAnx5EnZ6ZmC"}}`), false)
 	f.Add([]byte(`[{"/":{"bytes":"yQ"}},[[[`+entry("\x00\x00")+`,true]],{"/":"`+next.String()+`"}]]`), false)
 	f.Fuzz(func(t *testing.T, data []byte, cbor bool) {

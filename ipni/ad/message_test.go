@@ -87,8 +87,8 @@ func TestBadMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, data := range map[string][]byte{
-		"empty": nil, "null": {0xf6}, "two": {0x82, 0xf6, 0xf6}, "follows": append(b.Bytes(), 0), "short": b.Bytes()[:b.Len()-1], "many": many.Bytes(),
-		"huge": make([]byte, ad.MaxMessage+1), "claims": append(b.Bytes()[:41], 0x9a, 0xff, 0xff, 0xff, 0xff),
+		"empty": nil, "null": {0xf6}, "two": {0x82, 0xf6, 0xf6}, "follows": append(bytes.Clone(b.Bytes()), 0), "short": b.Bytes()[:b.Len()-1], "many": many.Bytes(),
+		"huge": make([]byte, ad.MaxMessage+1), "claims": append(bytes.Clone(b.Bytes()[:41]), 0x9a, 0xff, 0xff, 0xff, 0xff),
 	} {
 		if m, err := ad.DecodeMessage(data); !errors.Is(err, digest.ErrMismatch) {
 			t.Errorf("%s: %v, %v", name, m, err)

@@ -202,7 +202,7 @@ func TestRetries(t *testing.T) {
 	}{
 		"at once":          {[]http.HandlerFunc{body(block)}, 1, 0, true},
 		"overloaded":       {[]http.HandlerFunc{status(503), status(500), body(block)}, 3, 2 * time.Second, true},
-		"cut":              {[]http.HandlerFunc{short, body(block)}, 2, 0, true},
+		"cut":              {[]http.HandlerFunc{short, body(block)}, 2, 750 * time.Millisecond, true},
 		"limited":          {[]http.HandlerFunc{status(429, soon, "20"), body(block)}, 2, 20 * time.Second, true},
 		"for ever":         {[]http.HandlerFunc{status(502)}, 4, 5 * time.Second, false},
 		"limited for long": {[]http.HandlerFunc{status(429, soon, "3600")}, 1, 0, false},

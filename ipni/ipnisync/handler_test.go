@@ -93,9 +93,9 @@ func TestHeadMoves(t *testing.T) {
 		t.Errorf("without a head: %d %q", res.StatusCode, data)
 	}
 	c := newClient(t, id, ipnisync.Options{}, s.URL)
-	for range 3 {
+	for n := 1; n <= 3; n++ {
 		chain.mu.Lock()
-		chain.head = newChain(t, key, 1).head
+		chain.head = newChain(t, key, n).head
 		want := chain.head
 		chain.mu.Unlock()
 		if got, err := c.Head(t.Context()); err != nil || got != want {
