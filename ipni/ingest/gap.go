@@ -1,0 +1,188 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hashstream/hashstream/ipni/ingest/entries"
+	"github.com/hashstream/hashstream/ipni/ingest/state"
+	"github.com/hashstream/hashstream/kv"
+)
+
+// workGap works on the current segment of g, or its next one, until it ends or it is
+// another's turn.
+func (tn *turn) workGap(ctx context.Context, g *state.Gap) error {
+	t := tn.t
+	var s *segment
+	var err error
+	if g.Size == 0 {
+		s, err = tn.fetchSegment(ctx, g)
+	} else {
+		s, err = tn.loadSegment(ctx, g)
+	}
+	t.segment = nil
+	if err != nil || s == nil || len(s.items) == 0 {
+		return err
+	}
+	ahead := prefetch{tn: tn, g: g, s: s, streams: map[int]*entries.Stream{}}
+	defer ahead.close()
+	if s.bytes <= keepBytes {
+		defer func() {
+			if g.Size > 0 {
+				t.segment = s
+			}
+		}()
+	}
+	for n := 0; g.Size > 0 && ctx.Err() == nil; n++ {
+		if n > 0 && tn.yields() { // not before there is progress
+			break
+		}
+		if err := tn.process(ctx, g, s, &ahead); errors.Is(err, errYield) {
+			break
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// process works on the next advertisement of a segment.
+func (tn *turn) process(ctx context.Context, g *state.Gap, s *segment, ahead *prefetch) error {
+	began, i := time.Now(), int(g.Done)
+	it := &s.items[i]
+	ahead.begin(ctx, i)
+	res, err := tn.apply(ctx, it, tn.floor(g, it), source{gap: g, stream: ahead.streams[i]})
+	ahead.end(i)
+	if errors.Is(err, errYield) {
+		if err := tn.in.state.Batch(ctx, []kv.Op{state.PutGap(tn.t.id, g)}); err != nil {
+			return grave(err)
+		}
+		return errYield
+	}
+	if err != nil {
+		if res, err = tn.failing(ctx, g, it, err); err != nil {
+			return err
+		}
+	}
+	var ops []kv.Op
+	if res.missing {
+		ops = append(ops, tn.addRetry(it, res))
+	}
+	g.Tries, g.Cause, g.Since, g.RetryAt = 0, "", time.Time{}, time.Time{}
+	g.Done++
+	tn.clearResume(g)
+	if g.Done == g.Size {
+		ops = append(ops, tn.advance(g)...)
+	} else {
+		ops = append(ops, state.PutGap(tn.t.id, g))
+	}
+	tn.pay(1, 0)
+	if err := tn.commit(ctx, it, res, ops); err != nil {
+		return err
+	}
+	tn.event(it, res, began)
+	return nil
+}
+
+// floor returns the order from which on everything older than it is processed.
+func (tn *turn) floor(g *state.Gap, it *item) uint64 {
+	if g.Resync {
+		return state.Floor(tn.gaps, it.order, 0, 0)
+	}
+	below := uint64(0)
+	if g.Next.Defined() {
+		below = state.Order(g.Seq, g.Depth+g.Size-1)
+	}
+	return state.Floor(tn.gaps, it.order, g.Seq, below)
+}
+
+// failing judges a failure to read entries that may pass. If the publisher answers
+// otherwise, and it is always these entries, they must not hold up the chain: they are
+// asked for again later.
+func (tn *turn) failing(ctx context.Context, g *state.Gap, it *item, err error) (result, error) {
+	if asSerious(err) || ctx.Err() != nil {
+		return result{}, err
+	}
+	if tn.answers(ctx) {
+		g.Tries++
+	}
+	g.Cause = state.Cut(err.Error())
+	if g.Tries < uint64(tn.in.o.EntryTries) {
+		if err := tn.in.state.Batch(ctx, []kv.Op{state.PutGap(tn.t.id, g)}); err != nil {
+			return result{}, grave(err)
+		}
+		return result{}, err
+	}
+	return result{status: state.Pending, reason: err.Error(), missing: true, heeded: true}, nil
+}
+
+// answers reports whether the publisher tells its head.
+func (tn *turn) answers(ctx context.Context) bool {
+	chain, err := tn.chain(ctx)
+	if err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, tn.in.o.FetchTimeout)
+	defer cancel()
+	_, err = chain.Head(ctx)
+	return err == nil
+}
+
+func (tn *turn) event(it *item, res result, began time.Time) {
+	e := AdEvent{
+		Publisher: tn.t.id, CID: it.cid, Status: res.status, Reason: res.reason,
+		Multihashes: res.count, Took: time.Since(began), Lag: tn.lag(),
+	}
+	if it.ad != nil {
+		e.Provider = it.ad.Provider
+	}
+	tn.in.o.Trace.ad(e)
+}
+
+// prefetch is the entries of the next advertisements of a segment, which are fetched
+// while those before them are processed, as far as there is memory for it.
+type prefetch struct {
+	tn      *turn
+	g       *state.Gap
+	s       *segment
+	streams map[int]*entries.Stream
+	next    int // the first that was not looked at
+}
+
+// begin fetches ahead from i on. The one at hand, which holds up everything, needs no
+// share of the memory and is begun when it is applied.
+func (p *prefetch) begin(ctx context.Context, i int) {
+	in := p.tn.in
+	p.next = max(p.next, i+1)
+	for ; p.next <= i+in.o.Prefetch && p.next < len(p.s.items); p.next++ {
+		it := &p.s.items[p.next]
+		if it.ad == nil || it.removed || it.ad.Remove || !it.ad.Entries.Defined() || in.isFrozen() || !p.tn.allowed(it.ad) {
+			continue
+		}
+		if !in.memory.take(entries.MaxMemory) {
+			return
+		}
+		s, err := p.tn.stream(ctx, it.ad.Entries, entries.Count{})
+		if err != nil {
+			in.memory.give(entries.MaxMemory)
+			return
+		}
+		p.streams[p.next] = s
+	}
+}
+
+// end gives back what was held for i.
+func (p *prefetch) end(i int) {
+	if s, ok := p.streams[i]; ok {
+		s.Close()
+		delete(p.streams, i)
+		p.tn.in.memory.give(entries.MaxMemory)
+	}
+}
+
+func (p *prefetch) close() {
+	for i := range p.streams {
+		p.end(i)
+	}
+}

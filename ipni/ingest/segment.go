@@ -1,0 +1,311 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/ipni/ad"
+	"github.com/hashstream/hashstream/ipni/ingest/state"
+	"github.com/hashstream/hashstream/kv"
+)
+
+const (
+	firstSegment = 64      // advertisements of the first segment of a gap, doubled for each
+	refetch      = 4       // advertisements of a segment that are fetched at once after a restart
+	keepBytes    = 1 << 20 // of a segment that are kept from turn to turn
+)
+
+// item is an advertisement of a segment.
+type item struct {
+	cid   cid.Cid
+	order uint64
+	ad    *ad.Ad   // nil if it is bad
+	bad   error    // why
+	row   state.Ad // before this
+	size  int      // bytes
+	prev  cid.Cid
+
+	removed bool // its context is removed by a newer one of the segment
+}
+
+// segment is what is fetched of the current segment of a gap, oldest first.
+type segment struct {
+	seq   uint64
+	items []item
+	bytes int
+}
+
+// fetchAd fetches and decodes an advertisement. It is a good item, or one that is bad.
+// Another error says that it could not be had.
+func (tn *turn) fetchAd(ctx context.Context, c cid.Cid, row state.Ad) (item, error) {
+	block, err := tn.block(ctx, c, ipni.Advertisement)
+	if err != nil {
+		return item{}, err
+	}
+	it := item{cid: c, row: row, size: len(block)}
+	if it.ad, it.bad = ad.Decode(c, block); it.bad != nil {
+		it.ad = nil
+		it.prev, err = previous(c, block)
+		if err != nil {
+			return it, brokenChain{err}
+		}
+		return it, nil
+	}
+	it.prev = it.ad.Previous
+	return it, nil
+}
+
+// brokenChain says that an advertisement does not even tell which one is before it.
+type brokenChain struct{ error }
+
+func (b brokenChain) Unwrap() error { return b.error }
+
+// fetchSegment fetches the next segment of g from its newest advertisement on, and
+// records what it consists of. It may be empty: then g changed, or is done.
+func (tn *turn) fetchSegment(ctx context.Context, g *state.Gap) (*segment, error) {
+	in, began := tn.in, time.Now()
+	size := min(in.o.SegmentAds, firstSegment<<min(g.Segments, 20))
+	s := &segment{seq: g.Seq}
+	next, stopped := g.From, error(nil)
+	for walked := 0; next.Defined() && len(s.items) < size && walked < 4*size && s.bytes < in.o.SegmentBytes; walked++ {
+		if walked > 0 && time.Now().After(tn.end) { // who is slow gets smaller segments
+			break
+		}
+		if next == g.Stop {
+			next = cid.Undef
+			break
+		}
+		depth := g.Depth + uint64(len(s.items))
+		if depth >= g.Limit {
+			if g.Resync {
+				next = cid.Undef
+			} else {
+				stopped = brokenChain{fmt.Errorf("more than %d advertisements below a head", g.Limit)}
+			}
+			break
+		}
+		row, err := in.state.Ad(ctx, next)
+		if err != nil {
+			return nil, grave(err)
+		}
+		own := row.Done() && row.Tag == tn.tag
+		if own && !g.Resync && row.Order>>32 != g.Seq {
+			next = cid.Undef // what is older is processed, or in another gap
+			break
+		}
+		if own && !g.Resync && len(s.items) > 0 {
+			break // what is left of a segment that could not be read again
+		}
+		it, err := tn.fetchAd(ctx, next, row)
+		if err != nil {
+			stopped = err
+			if it.bad != nil && !g.Resync {
+				g.Depth++ // its own order is used up
+				if err := tn.skipBroken(ctx, g, &it, depth); err != nil {
+					return nil, err
+				}
+			}
+			break
+		}
+		next = it.prev
+		switch {
+		case g.Resync && !own: // it is in a gap, and will be processed then
+		case own && !g.Resync:
+			g.Depth++
+		default:
+			it.order = state.Order(g.Seq, depth)
+			if g.Resync {
+				it.order = row.Order
+			}
+			s.items = append(s.items, it)
+			s.bytes += it.size
+		}
+	}
+	in.o.Trace.segment(tn.t.id, len(s.items), time.Since(began), stopped)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return s, tn.beginSegment(ctx, g, s, next, stopped)
+}
+
+// skipBroken records an advertisement that was read and leads nowhere.
+func (tn *turn) skipBroken(ctx context.Context, g *state.Gap, it *item, depth uint64) error {
+	row := state.Ad{Status: state.Skipped, Tag: tn.tag, Order: state.Order(g.Seq, depth), At: time.Now(), Reason: it.bad.Error()}
+	return grave(tn.in.state.Batch(ctx, []kv.Op{state.PutAd(it.cid, row)}))
+}
+
+// beginSegment records a segment that was fetched down to, not including, next.
+func (tn *turn) beginSegment(ctx context.Context, g *state.Gap, s *segment, next cid.Cid, stopped error) error {
+	slices.Reverse(s.items)
+	g.Next, g.Broken, g.Size, g.Done = next, "", uint64(len(s.items)), 0
+	var never brokenChain
+	if g.Resync && errors.As(stopped, &never) {
+		g.Next, stopped = cid.Undef, nil
+	}
+	if stopped != nil {
+		g.Broken = state.Cut(stopped.Error())
+		g.Parked = errors.As(stopped, &never) && len(s.items) == 0
+	}
+	if len(s.items) == 0 {
+		return tn.endSegment(ctx, g, stopped)
+	}
+	list := make([]cid.Cid, len(s.items))
+	ops := make([]kv.Op, 0, len(s.items)+2)
+	for i, it := range s.items {
+		list[i] = it.cid
+		row := state.Ad{Status: state.Pending, Tag: tn.tag, Order: it.order, At: time.Now()}
+		if g.Resync {
+			row = it.row
+			row.Status = state.Resyncing
+		}
+		ops = append(ops, state.PutAd(it.cid, row))
+	}
+	s.cover(tn.allowed)
+	ops = append(ops, state.PutSegment(tn.t.id, g.Seq, list), state.PutGap(tn.t.id, g))
+	return grave(tn.in.state.Batch(ctx, ops))
+}
+
+// endSegment records that nothing is left of the segment of g, and returns the cause why
+// the gap cannot be worked on at once, if that is for the publisher to answer for.
+func (tn *turn) endSegment(ctx context.Context, g *state.Gap, stopped error) error {
+	ops := tn.advance(g)
+	if g.From.Defined() && stopped != nil && !errors.Is(stopped, fs.ErrNotExist) { // soon, but after other gaps
+		g.RetryAt = time.Now().Add(backoff(g.Tries, 2*time.Second, tn.in.o.PollRetry))
+		ops = append(ops, state.PutGap(tn.t.id, g))
+	}
+	if err := tn.in.state.Batch(ctx, ops); err != nil {
+		return grave(err)
+	}
+	if stopped == nil || g.Parked || errors.Is(stopped, fs.ErrNotExist) {
+		return nil // the others may be worked on
+	}
+	return stopped
+}
+
+// advance moves g to what is below its segment, and returns the writes for that.
+func (tn *turn) advance(g *state.Gap) []kv.Op {
+	progress := g.Size > 0 || g.Next != g.From
+	if progress {
+		g.Segments++
+		g.Tries, g.Cause, g.Since = 0, "", time.Time{}
+	}
+	g.Depth += g.Size
+	g.From, g.Next, g.Size, g.Done = g.Next, cid.Undef, 0, 0
+	tn.clearResume(g)
+	if g.Broken != "" {
+		tn.delay(g, g.Broken, time.Minute)
+		g.Broken = ""
+	}
+	if g.From.Defined() {
+		return []kv.Op{state.PutGap(tn.t.id, g), state.DropSegment(tn.t.id, g.Seq)}
+	}
+	tn.gaps = slices.DeleteFunc(tn.gaps, func(other *state.Gap) bool { return other == g })
+	return state.DropGap(tn.t.id, g.Seq)
+}
+
+// delay notes a failure of g, and when it is tried again.
+func (tn *turn) delay(g *state.Gap, cause string, first time.Duration) {
+	now := time.Now()
+	if g.Tries++; g.Tries == 1 {
+		g.Since = now
+	}
+	g.Cause = state.Cut(cause)
+	g.RetryAt = now.Add(backoff(g.Tries, first, tn.in.o.PollRetry))
+}
+
+func (tn *turn) clearResume(g *state.Gap) {
+	g.Resume, g.ResumeDone, g.ResumeCount, g.ResumeBytes = cid.Undef, 0, 0, 0
+}
+
+// loadSegment returns the current segment of g: what was kept, or fetched anew except for
+// what is processed.
+func (tn *turn) loadSegment(ctx context.Context, g *state.Gap) (*segment, error) {
+	if s := tn.t.segment; s != nil && s.seq == g.Seq && uint64(len(s.items)) == g.Size {
+		return s, nil
+	}
+	list, err := tn.in.state.Segment(ctx, tn.t.id, g.Seq)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, grave(err)
+	}
+	if uint64(len(list)) != g.Size { // fetch it anew; what is processed is passed over
+		g.Size, g.Done, g.Next = 0, 0, cid.Undef
+		tn.clearResume(g)
+		return nil, grave(tn.in.state.Batch(ctx, []kv.Op{state.PutGap(tn.t.id, g)}))
+	}
+	if _, err := tn.chain(ctx); err != nil {
+		return nil, err
+	}
+	s := &segment{seq: g.Seq, items: make([]item, len(list))}
+	failed := make([]error, len(list))
+	var work errgroup.Group
+	work.SetLimit(refetch)
+	for i := int(g.Done); i < len(list); i++ {
+		work.Go(func() error {
+			row, err := tn.in.state.Ad(ctx, list[i])
+			if err != nil {
+				return grave(err)
+			}
+			it, err := tn.fetchAd(ctx, list[i], row)
+			it.order = state.Order(g.Seq, g.Depth+uint64(len(list)-1-i))
+			if g.Resync {
+				it.order = row.Order
+			}
+			s.items[i], failed[i] = it, err
+			return nil
+		})
+	}
+	if err := work.Wait(); err != nil {
+		return nil, err
+	}
+	for i := len(list) - 1; i >= int(g.Done); i-- {
+		if err := failed[i]; err != nil {
+			return nil, tn.shrink(ctx, g, list, i, err)
+		}
+		s.bytes += s.items[i].size
+	}
+	s.cover(tn.allowed)
+	return s, nil
+}
+
+// shrink leaves only what is newer than the advertisement i in the segment of g, as that
+// one cannot be read again.
+func (tn *turn) shrink(ctx context.Context, g *state.Gap, list []cid.Cid, i int, cause error) error {
+	if !errors.Is(cause, fs.ErrNotExist) {
+		return cause
+	}
+	g.Next, g.Broken = list[i], state.Cut(cause.Error())
+	g.Size, g.Done = uint64(len(list)-1-i), 0
+	tn.clearResume(g)
+	if g.Size == 0 {
+		return tn.endSegment(ctx, g, cause)
+	}
+	return grave(tn.in.state.Batch(ctx, []kv.Op{state.PutSegment(tn.t.id, g.Seq, list[i+1:]), state.PutGap(tn.t.id, g)}))
+}
+
+// cover marks the additions whose context is removed later in the segment: what they add
+// would be removed again at once.
+func (s *segment) cover(allowed func(*ad.Ad) bool) {
+	removed := map[ipni.Context]bool{}
+	for i := len(s.items) - 1; i >= 0; i-- {
+		it := &s.items[i]
+		if it.ad == nil {
+			continue
+		}
+		it.removed = removed[it.context()]
+		if it.ad.Remove && allowed(it.ad) {
+			removed[it.context()] = true
+		}
+	}
+}
+
+func (it *item) context() ipni.Context {
+	return ipni.Context{Provider: it.ad.Provider, ID: string(it.ad.ContextID)}
+}
