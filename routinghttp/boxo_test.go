@@ -11,10 +11,8 @@ import (
 	"net/http/httptest"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/ipfs/boxo/ipns"
 	"github.com/ipfs/boxo/routing/http/client"
 	"github.com/ipfs/boxo/routing/http/server"
 	"github.com/ipfs/boxo/routing/http/types"
@@ -214,27 +212,14 @@ func TestBoxoClientErrors(t *testing.T) {
 }
 
 // router is boxo's idea of what this package finds.
-type router struct{ records []types.Record }
+type router struct {
+	server.DelegatedRouter // nil: nothing else is asked
 
-var _ server.DelegatedRouter = router{}
+	records []types.Record
+}
 
 func (r router) FindProviders(context.Context, cid.Cid, int) (boxoiter.ResultIter[types.Record], error) {
 	return boxoiter.ToResultIter(boxoiter.FromSlice(r.records)), nil
-}
-
-func (router) ProvideBitswap(context.Context, *server.BitswapWriteProvideRequest) (time.Duration, error) {
-	return 0, errors.ErrUnsupported
-}
-
-func (router) FindPeers(context.Context, peer.ID, int) (boxoiter.ResultIter[*types.PeerRecord], error) {
-	return nil, errors.ErrUnsupported
-}
-func (router) GetIPNS(context.Context, ipns.Name) (*ipns.Record, error) {
-	return nil, errors.ErrUnsupported
-}
-func (router) PutIPNS(context.Context, ipns.Name, *ipns.Record) error { return errors.ErrUnsupported }
-func (router) GetClosestPeers(context.Context, cid.Cid) (boxoiter.ResultIter[*types.PeerRecord], error) {
-	return nil, errors.ErrUnsupported
 }
 
 // TestBoxoServer asks boxo's server, which someguy is, with this client.
@@ -263,7 +248,7 @@ func TestBoxoServer(t *testing.T) {
 	}
 	for name, options := range map[string][]server.Option{"lines": nil, "document": {server.WithStreamingResultsDisabled()}} {
 		t.Run(name, func(t *testing.T) {
-			s := httptest.NewServer(server.Handler(router{records}, append(options, server.WithPrometheusRegistry(prometheus.NewRegistry()))...))
+			s := httptest.NewServer(server.Handler(router{records: records}, append(options, server.WithPrometheusRegistry(prometheus.NewRegistry()))...))
 			defer s.Close()
 			for _, tt := range []struct {
 				filter routinghttp.Filter

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -120,46 +121,49 @@ func document(body io.Reader, yield func([]byte, error) bool) error {
 	return nil
 }
 
-// told is a record as it travels.
-type told struct {
-	Schema    string
-	ID        string
-	Addrs     []string
-	Protocols []string
-	Protocol  string // of legacy schemas
+// fields is a record as it travels.
+type fields map[string]json.RawMessage
+
+// read reads a field, if it is there.
+func (f fields) read(name string, v any) error {
+	raw, ok := f[name]
+	if !ok {
+		return nil
+	}
+	if err := json.Unmarshal(raw, v); err != nil {
+		return malformed("%s of a record: %w", name, err)
+	}
+	return nil
 }
 
 // decode reads a record and applies a filter. There are no results if the filter leaves it out,
 // or its schema is not known, and several if its metadata are more than those of one result can be.
 func decode(raw []byte, choose *chooser) ([]ipni.Result, error) {
-	var t told
-	if err := json.Unmarshal(raw, &t); err != nil {
+	var f fields
+	if err := json.Unmarshal(raw, &f); err != nil {
 		return nil, malformed("record: %w", err)
 	}
-	switch t.Schema {
-	case schemaPeer:
-	case schemaBitswap, schemaGraphsync:
-		t.Protocols = []string{t.Protocol}
-	case "":
-		return nil, malformed("a record without a schema")
-	default:
-		return nil, nil
+	protocols, ok, err := f.protocols()
+	if err != nil || !ok {
+		return nil, err
 	}
-	if len(t.ID) > maxID {
-		return nil, malformed("a peer id of %d bytes", len(t.ID))
+	var text string
+	var texts []string
+	if err := errors.Join(f.read("ID", &text), f.read("Addrs", &texts)); err != nil {
+		return nil, err
 	}
-	id, err := peer.Decode(t.ID)
+	if len(text) > maxID {
+		return nil, malformed("a peer id of %d bytes", len(text))
+	}
+	id, err := peer.Decode(text)
 	if err != nil {
 		return nil, malformed("peer id of a record: %w", err)
 	}
-	if len(t.Protocols) > maxProtocols {
-		return nil, malformed("a record of %d protocols, at most %d are allowed", len(t.Protocols), maxProtocols)
-	}
-	addrs, ok := choose.choose(decodeAddrs(t.Addrs), t.Protocols)
+	addrs, ok := choose.choose(decodeAddrs(texts), protocols)
 	if !ok {
 		return nil, nil
 	}
-	all, err := metadata(raw, t.Protocols)
+	all, err := f.metadata(protocols)
 	if err != nil {
 		return nil, err
 	}
@@ -168,6 +172,29 @@ func decode(raw []byte, choose *chooser) ([]ipni.Result, error) {
 		results[i] = ipni.Result{Provider: peer.AddrInfo{ID: id, Addrs: addrs}, Metadata: m}
 	}
 	return results, nil
+}
+
+// protocols returns the names of the protocols of a record whose schema is known.
+func (f fields) protocols() (names []string, known bool, err error) {
+	schema, legacy := "", ""
+	if err := f.read("Schema", &schema); err != nil {
+		return nil, false, err
+	}
+	switch schema {
+	case schemaPeer:
+		err = f.read("Protocols", &names)
+	case schemaBitswap, schemaGraphsync:
+		err = f.read("Protocol", &legacy)
+		names = []string{legacy}
+	case "":
+		err = malformed("a record without a schema")
+	default:
+		return nil, false, nil
+	}
+	if err == nil && len(names) > maxProtocols {
+		err = malformed("a record of %d protocols, at most %d are allowed", len(names), maxProtocols)
+	}
+	return names, err == nil, err
 }
 
 // decodeAddrs leaves out addresses that cannot be read: they are of protocols to come.
@@ -187,14 +214,10 @@ func decodeAddrs(texts []string) (addrs []multiaddr.Multiaddr) {
 // protocol's field says is taken if it is that protocol's metadata; without it, those
 // of protocols are known that have no parameters. Others are left out, as the specification
 // wants of who does not understand them. There is at least one value, which may be empty.
-func metadata(raw []byte, names []string) ([][]byte, error) {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		return nil, malformed("record: %w", err)
-	}
+func (f fields) metadata(names []string) ([][]byte, error) {
 	var all []ad.Protocol
 	for _, name := range names {
-		p, ok := protocol(strings.ToLower(name), fields[name])
+		p, ok := protocol(strings.ToLower(name), f[name])
 		if ok && !slices.ContainsFunc(all, func(q ad.Protocol) bool { return q.Code == p.Code }) {
 			all = append(all, p)
 		}

@@ -1,6 +1,7 @@
 package routinghttp
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"slices"
@@ -17,7 +18,7 @@ type record struct {
 	id        peer.ID
 	addrs     []multiaddr.Multiaddr
 	known     map[string]bool // of addrs, if there was more than one list of them
-	last      []multiaddr.Multiaddr
+	last      ipni.Result     // whose addresses and metadata are known
 	protocols []string
 	metadata  [][]byte // of each protocol, with its code
 	waits     bool     // it has news that were not written
@@ -28,9 +29,11 @@ type record struct {
 // several payloads, as of the many deals of one provider, the first is told. What follows
 // malformed metadata is not known.
 func (r *record) merge(res ipni.Result) (news bool) {
-	if news = r.mergeAddrs(res.Provider.Addrs); len(res.Metadata) == 0 {
+	news = r.mergeAddrs(res.Provider.Addrs)
+	if bytes.Equal(r.last.Metadata, res.Metadata) {
 		return news
 	}
+	r.last.Metadata = res.Metadata
 	for p, err := range ad.Protocols(res.Metadata) {
 		if err != nil {
 			break
@@ -50,13 +53,13 @@ func (r *record) merge(res ipni.Result) (news bool) {
 
 func (r *record) mergeAddrs(addrs []multiaddr.Multiaddr) (news bool) {
 	same := func(a, b multiaddr.Multiaddr) bool { return a.Equal(b) }
-	if slices.EqualFunc(r.last, addrs, same) { // as in most results of one provider
+	if slices.EqualFunc(r.last.Provider.Addrs, addrs, same) { // as in most results of one provider
 		return false
 	}
 	if r.known == nil {
 		r.known = map[string]bool{}
 	}
-	r.last = addrs
+	r.last.Provider.Addrs = addrs
 	for _, a := range addrs {
 		if key := string(a.Bytes()); !r.known[key] {
 			r.known[key], news = true, true
