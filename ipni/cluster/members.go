@@ -159,7 +159,8 @@ func (m *Members) agree(ctx context.Context) error {
 	})
 }
 
-// Forget removes the row of a member that will not come back.
+// Forget removes the row of a member that is dead and will not come back. One that is alive is to drain
+// and to leave: others take over at once what belonged to a member without a row.
 func (m *Members) Forget(ctx context.Context, id string) error {
 	if err := m.store.Batch(ctx, []kv.Op{kv.Delete([]byte(memberPrefix + id))}); err != nil {
 		return fmt.Errorf("cluster: forget %q: %w", id, err)
@@ -207,11 +208,14 @@ func (s *Session) Set(ctx context.Context, f func(*Member)) error {
 		row.Beat++
 		return true, nil
 	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if errors.Is(err, ErrReplaced) {
+		s.last = time.Time{}
+	}
 	if err != nil {
 		return fmt.Errorf("cluster: heartbeat of %q: %w", s.id, err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if start.After(s.last) {
 		s.last = start
 	}
