@@ -1,11 +1,16 @@
 package ad
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 
 	manet "github.com/multiformats/go-multiaddr/net"
 )
+
+// ErrPrivate reports an address that must not be dialed because it is not of the public
+// internet: see [Public].
+var ErrPrivate = errors.New("the address is not public")
 
 // Public reports whether an IP address is one of the public internet, which a stranger
 // may name: not of this machine, of its networks (the metadata services of clouds among

@@ -1,7 +1,6 @@
 package ipnisync
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -13,7 +12,7 @@ import (
 )
 
 // ErrPrivate reports an address that is not of the public internet.
-var ErrPrivate = errors.New("the address is not public")
+var ErrPrivate = ad.ErrPrivate
 
 // Of connections that are made here.
 const (
