@@ -29,7 +29,7 @@ const maxParked = 16
 func (tn *turn) askHead(ctx context.Context) error {
 	in, t := tn.in, tn.t
 	in.mu.Lock()
-	announced, hint, resync := t.addrs, t.hint, t.resync
+	announced, hint, resync, all := t.addrs, t.hint, t.resync, t.all
 	in.mu.Unlock()
 	if tn.open() >= in.o.MaxGaps {
 		tn.asked(gapsPause)
@@ -55,7 +55,7 @@ func (tn *turn) askHead(ctx context.Context) error {
 		return fmt.Errorf("ask for head: %w", err)
 	}
 	in.o.Trace.head(t.id, head, nil)
-	if err := tn.accept(ctx, head, news, resync); err != nil {
+	if err := tn.accept(ctx, head, news, all, resync); err != nil {
 		return err
 	}
 	pause := in.o.PollInterval
@@ -88,7 +88,7 @@ func (tn *turn) asked(pause time.Duration) {
 		return
 	}
 	t.headAt = t.askedAt.Add(pause)
-	t.addrs, t.resync = nil, nil
+	t.addrs, t.resync, t.all = nil, nil, false
 }
 
 // open returns how many gaps can still be worked on.
@@ -132,11 +132,18 @@ func (tn *turn) headThrough(ctx context.Context, addrs []multiaddr.Multiaddr) (c
 }
 
 // accept records a head, with a gap if it is new, and one for what is to be read again.
-func (tn *turn) accept(ctx context.Context, head cid.Cid, news bool, resync *uint64) error {
+// If all is set, what could not be read is tried again now.
+func (tn *turn) accept(ctx context.Context, head cid.Cid, news, all bool, resync *uint64) error {
 	in, now := tn.in, time.Now()
 	tn.row.ContactAt, tn.row.Inactive = now, false
 	tn.row.Tries, tn.row.Error = 0, ""
 	var ops []kv.Op
+	if all || resync != nil {
+		for _, g := range tn.gaps {
+			g.RetryAt, g.Parked = time.Time{}, false
+			ops = append(ops, state.PutGap(tn.t.id, g))
+		}
+	}
 	if news {
 		g := &state.Gap{From: head, Stop: tn.row.Head, Limit: in.o.Depth}
 		if !tn.row.Head.Defined() {
@@ -149,10 +156,6 @@ func (tn *turn) accept(ctx context.Context, head cid.Cid, news bool, resync *uin
 		tn.row.Head, tn.row.HeadAt = head, now
 	}
 	if resync != nil && tn.row.Head.Defined() {
-		for _, g := range tn.gaps { // what could not be read gets another chance
-			g.RetryAt, g.Parked = time.Time{}, false
-			ops = append(ops, state.PutGap(tn.t.id, g))
-		}
 		g := &state.Gap{From: tn.row.Head, Limit: in.o.Depth, Resync: true}
 		if *resync > 0 {
 			g.Limit = min(*resync, g.Limit)

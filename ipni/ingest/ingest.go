@@ -262,7 +262,7 @@ func (in *Ingester) Sync(ctx context.Context, publisher peer.AddrInfo, o *SyncOp
 	done := make(chan error, 1)
 	_, err := in.want(ctx, publisher, func(t *task) {
 		t.headAt, t.due = time.Now(), time.Now()
-		t.waiters = append(t.waiters, done)
+		t.waiters, t.all = append(t.waiters, done), true
 		if o.Resync {
 			t.resync = &o.Depth
 		}

@@ -32,6 +32,7 @@ type task struct {
 
 	hintTries int
 	resync    *uint64 // depth that is to be read again
+	all       bool    // what could not be read is to be tried now
 	waiters   []chan error
 
 	// Of the worker:

@@ -196,7 +196,7 @@ func (tn *turn) finish(err error) {
 		t.known = true
 		in.unknown--
 	}
-	due := never
+	due, left := never, false
 	switch {
 	case in.lists.Check(t.id) != nil:
 		t.headAt = never
@@ -212,11 +212,12 @@ func (tn *turn) finish(err error) {
 		}
 		due = earlier(due, t.headAt) // it was announced again, perhaps with other addresses
 	default:
-		due = later(tn.nextDue(now), t.free.Add(-time.Second))
-		due = earlier(due, t.headAt)
+		due = tn.nextDue(now)
+		left = !due.After(now)
+		due = earlier(later(due, t.free.Add(-time.Second)), t.headAt)
 	}
 	t.due = due
-	if len(t.waiters) > 0 && t.wants == tn.wants && (due.After(now) || err != nil) {
+	if len(t.waiters) > 0 && t.wants == tn.wants && !left {
 		tn.tell(err)
 	}
 	in.notify()
