@@ -47,6 +47,9 @@ type answer struct {
 	ended bool
 	err   error // of writing
 	timer *time.Timer
+	armed bool // since the answer began
+	fired bool // since it was armed
+	loose bool // the timer may still come
 }
 
 // item appends one result of mh by f. It reports whether more are wanted.
@@ -110,16 +113,19 @@ func (a *answer) arm() {
 	if a.head {
 		return
 	}
-	if a.timer == nil {
+	switch {
+	case a.timer == nil:
 		a.timer = time.AfterFunc(lineDelay, a.tick)
-	} else {
+	case !a.armed || a.fired:
 		a.timer.Reset(lineDelay)
 	}
+	a.armed, a.fired = true, false
 }
 
 func (a *answer) tick() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.fired = true
 	if !a.ended {
 		a.flush()
 		if f, ok := a.w.(http.Flusher); ok && a.err == nil {
@@ -147,8 +153,8 @@ func (a *answer) end(failed bool) (open bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.ended = true
-	if a.timer != nil {
-		a.timer.Stop()
+	if a.armed {
+		a.loose = !a.timer.Stop() && !a.fired
 	}
 	if failed || a.items == 0 {
 		return !a.sent
@@ -185,10 +191,10 @@ func (p *answers) put(a *answer) {
 	a.mu.Unlock()
 	switch {
 	case cap(buf) > keptBuffer:
-	case a.timer != nil:
+	case a.loose:
 		p.pool.Put(&answer{buf: buf})
 	default:
-		*a = answer{buf: buf}
+		*a = answer{buf: buf, timer: a.timer}
 		p.pool.Put(a)
 	}
 }

@@ -21,7 +21,6 @@ const (
 	defaultHitAge  = time.Minute
 	defaultMissAge = 10 * time.Second
 	defaultBatch   = 1024
-	defaultTimeout = 30 * time.Second
 	maxName        = 512     // bytes of a multihash or CID in a path; base58 takes quadratic time
 	maxBatchBody   = 1 << 20 // bytes of a request for many multihashes
 )
@@ -50,7 +49,7 @@ type Options struct {
 	HitAge   time.Duration // how long caches may keep results; default 1 min, negative means not at all
 	MissAge  time.Duration // the same of "not found"; default 10 s, negative means not at all
 	MaxBatch int           // multihashes of one request; default 1024
-	Timeout  time.Duration // of a request, until 504; default 30 s, negative means none
+	Timeout  time.Duration // of a request, until 504, if what is asked has none of its own; default none
 
 	// Cascade chooses who answers a request that carries ?cascade=, by the values, instead
 	// of the index's Finder; nil means the latter. Default: such values mean nothing.
@@ -102,9 +101,6 @@ func New(ix Index, o *Options) *Handler {
 	}
 	if h.o.MaxBatch == 0 {
 		h.o.MaxBatch = defaultBatch
-	}
-	if h.o.Timeout == 0 {
-		h.o.Timeout = defaultTimeout
 	}
 	h.fixed = fixed{
 		any: []string{"*"}, accept: []string{"Accept"}, json: []string{typeJSON + "; charset=utf-8"}, lines: []string{typeLines},
@@ -164,25 +160,26 @@ func (h *Handler) preflight(w http.ResponseWriter, allow string) {
 }
 
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, name string) {
+	ctx := r.Context()
 	if h.o.Timeout > 0 {
-		ctx, cancel := context.WithTimeout(r.Context(), h.o.Timeout)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, h.o.Timeout)
 		defer cancel()
-		r = r.WithContext(ctx)
 	}
 	var err error
 	switch route {
 	case routeMetadata:
-		err = h.metadata(w, r, name)
+		err = h.metadata(ctx, w, r, name)
 	case routeProviders:
-		err = h.providers(w, r)
+		err = h.providers(ctx, w, r)
 	case routeProvider:
-		err = h.provider(w, r, name)
+		err = h.provider(ctx, w, r, name)
 	case routeStats:
-		err = h.stats(w, r)
+		err = h.stats(ctx, w, r)
 	case routeHealth:
-		err = h.health(w, r)
+		err = h.health(ctx, w)
 	default:
-		h.lookup(w, r, route, name)
+		h.lookup(ctx, w, r, route, name)
 	}
 	if err != nil {
 		wire.WriteError(w, r, wire.StatusOf(err), err, h.o.Logger)

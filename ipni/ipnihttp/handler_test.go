@@ -9,9 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +21,7 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/ipni/go-libipni/find/model"
 	"github.com/mr-tron/base58"
+	"github.com/multiformats/go-multihash"
 
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/dhash"
@@ -230,6 +233,46 @@ func TestFirstLine(t *testing.T) {
 			m.step <- struct{}{}
 		}
 	}
+}
+
+// paced yields results at moments around those at which lines are sent.
+type paced struct{ results []ipni.Result }
+
+func (p paced) Find(_ context.Context, mh multihash.Multihash) iter.Seq2[ipni.Result, error] {
+	return func(yield func(ipni.Result, error) bool) {
+		for i, r := range p.results {
+			if n := int(mh[2+i]); n < 128 {
+				time.Sleep(time.Duration(n) * 16 * time.Microsecond)
+			}
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+// TestPacedLines reads many answers at once, whose buffers and timers are used again.
+func TestPacedLines(t *testing.T) {
+	m := newMemory()
+	mh := hash(t, 1)
+	for n := range byte(8) {
+		m.add(t, mh, n)
+	}
+	want := m.found[string(mh)]
+	url := serve(t, ipnihttp.New(ipnihttp.Index{Finder: paced{want}}, nil))
+	var group sync.WaitGroup
+	for worker := range 8 {
+		c := newClient(t, url, nil)
+		group.Go(func() {
+			for i := range 50 {
+				got, err := collect(c.Find(t.Context(), hash(t, worker*1000+i)))
+				if err != nil || !cmp.Equal(got, want, sameResults()) {
+					t.Errorf("%d results, %v", len(got), err)
+				}
+			}
+		})
+	}
+	group.Wait()
 }
 
 func TestBatch(t *testing.T) {

@@ -1,6 +1,7 @@
 package ipnihttp
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -14,7 +15,7 @@ import (
 )
 
 // metadata answers encrypted metadata.
-func (h *Handler) metadata(w http.ResponseWriter, r *http.Request, name string) error {
+func (h *Handler) metadata(ctx context.Context, w http.ResponseWriter, r *http.Request, name string) error {
 	key, err := parseMetadataKey(name)
 	if err != nil {
 		return err
@@ -22,7 +23,7 @@ func (h *Handler) metadata(w http.ResponseWriter, r *http.Request, name string) 
 	if h.index.Sealed == nil {
 		return wire.Refuse(http.StatusNotImplemented, "this server has no encrypted metadata")
 	}
-	sealed, err := h.index.Sealed.SealedMetadata(r.Context(), key)
+	sealed, err := h.index.Sealed.SealedMetadata(ctx, key)
 	if err != nil {
 		return h.absent(w, err, "no metadata")
 	}
@@ -59,7 +60,7 @@ func (h *Handler) document(w http.ResponseWriter, r *http.Request, data []byte) 
 
 // provider answers what is known of one. Who is inactive is not told of, for nothing
 // can be had there.
-func (h *Handler) provider(w http.ResponseWriter, r *http.Request, name string) error {
+func (h *Handler) provider(ctx context.Context, w http.ResponseWriter, r *http.Request, name string) error {
 	if len(name) > maxName {
 		return wire.Refuse(http.StatusBadRequest, "a peer id of %d bytes", len(name))
 	}
@@ -70,7 +71,7 @@ func (h *Handler) provider(w http.ResponseWriter, r *http.Request, name string) 
 	if h.index.Providers == nil {
 		return wire.Refuse(http.StatusNotImplemented, "this server knows no providers")
 	}
-	info, err := h.index.Providers.Provider(r.Context(), id)
+	info, err := h.index.Providers.Provider(ctx, id)
 	if err == nil && info.Inactive {
 		err = fs.ErrNotExist
 	}
@@ -85,12 +86,12 @@ func (h *Handler) provider(w http.ResponseWriter, r *http.Request, name string) 
 }
 
 // providers answers all of them, as they come.
-func (h *Handler) providers(w http.ResponseWriter, r *http.Request) error {
+func (h *Handler) providers(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
 	if h.index.Providers == nil {
 		return wire.Refuse(http.StatusNotImplemented, "this server knows no providers")
 	}
 	buf, sent := append(make([]byte, 0, startBuffer), '['), false
-	for info, err := range h.index.Providers.Providers(r.Context()) {
+	for info, err := range h.index.Providers.Providers(ctx) {
 		var data []byte
 		if err == nil {
 			data, err = json.Marshal(info)
@@ -124,11 +125,11 @@ func (h *Handler) providers(w http.ResponseWriter, r *http.Request) error {
 	return h.document(w, r, buf)
 }
 
-func (h *Handler) stats(w http.ResponseWriter, r *http.Request) error {
+func (h *Handler) stats(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
 	if h.index.Stats == nil {
 		return wire.Refuse(http.StatusNotImplemented, "this server counts nothing")
 	}
-	s, err := h.index.Stats(r.Context())
+	s, err := h.index.Stats(ctx)
 	if err != nil {
 		return err
 	}
@@ -140,9 +141,9 @@ func (h *Handler) stats(w http.ResponseWriter, r *http.Request) error {
 }
 
 // health tells that this server is ready, and its version.
-func (h *Handler) health(w http.ResponseWriter, r *http.Request) error {
+func (h *Handler) health(ctx context.Context, w http.ResponseWriter) error {
 	if h.index.Ready != nil {
-		if err := h.index.Ready(r.Context()); err != nil {
+		if err := h.index.Ready(ctx); err != nil {
 			return &wire.Error{Status: http.StatusServiceUnavailable, Reason: "not ready"}
 		}
 	}

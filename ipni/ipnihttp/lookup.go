@@ -31,7 +31,7 @@ type query struct {
 }
 
 // lookup answers the routes that look multihashes up.
-func (h *Handler) lookup(w http.ResponseWriter, r *http.Request, route route, name string) {
+func (h *Handler) lookup(ctx context.Context, w http.ResponseWriter, r *http.Request, route route, name string) {
 	began := time.Time{}
 	if h.o.Done != nil {
 		began = time.Now()
@@ -39,7 +39,7 @@ func (h *Handler) lookup(w http.ResponseWriter, r *http.Request, route route, na
 	a := h.answers.get()
 	a.w, a.head, a.timed, a.reply = w, r.Method == http.MethodHead, h.o.Done != nil, h.reply
 	q := &query{h: h, r: r, sealed: route == routeSealedCID || route == routeSealedHash, a: a}
-	err := q.run(w, route, name)
+	err := q.run(ctx, w, route, name)
 	status := h.conclude(w, r, a, err)
 	if h.o.Done != nil {
 		d := Done{Route: route.String(), Status: status, Results: a.items, Elapsed: time.Since(began), Err: err}
@@ -94,7 +94,7 @@ func (h *Handler) reply(header http.Header, f form) {
 	header["Vary"] = h.fixed.accept
 }
 
-func (q *query) run(w http.ResponseWriter, route route, name string) error {
+func (q *query) run(ctx context.Context, w http.ResponseWriter, route route, name string) error {
 	if q.a.form = negotiate(q.r.Header["Accept"]); q.a.form == formNone {
 		return wire.Refuse(http.StatusNotAcceptable, "accept: %s, %s", typeJSON, typeLines)
 	}
@@ -107,17 +107,17 @@ func (q *query) run(w http.ResponseWriter, route route, name string) error {
 		}
 	}
 	if name == "" {
-		return q.many(w)
+		return q.many(ctx, w)
 	}
 	mh, err := parseName(route, name)
 	if err != nil {
 		return err
 	}
-	return q.one(q.r.Context(), mh)
+	return q.one(ctx, mh)
 }
 
 // many answers the multihashes in the body of a request.
-func (q *query) many(w http.ResponseWriter) error {
+func (q *query) many(ctx context.Context, w http.ResponseWriter) error {
 	var body struct{ Multihashes [][]byte }
 	if err := json.NewDecoder(http.MaxBytesReader(w, q.r.Body, maxBatchBody)).Decode(&body); err != nil {
 		if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
@@ -135,7 +135,7 @@ func (q *query) many(w http.ResponseWriter) error {
 	}
 	q.a.batch = true
 	for _, mh := range body.Multihashes {
-		if err := q.one(q.r.Context(), mh); err != nil || q.a.err != nil {
+		if err := q.one(ctx, mh); err != nil || q.a.err != nil {
 			return err
 		}
 	}

@@ -33,7 +33,7 @@ func TestClient(t *testing.T) {
 		m := newMemory()
 		c := newClient(t, node(t, m, nil), &storehttp.ClientOptions{Foreign: foreign})
 		g := group(3)
-		all := records(50_000) // several frames, or documents
+		all := records(35_000) // several frames, or documents
 		if err := c.PutSealed(t.Context(), g, all); err != nil {
 			t.Fatal(err)
 		}
@@ -375,7 +375,7 @@ func TestRetries(t *testing.T) {
 	}))
 	t.Cleanup(s.Close)
 	c := newClient(t, s.URL, &storehttp.ClientOptions{CallerOptions: wire.CallerOptions{Retries: 3}})
-	if err := c.PutSealed(t.Context(), group(1), records(100_000)); err != nil || len(m.records) != 100_000 {
+	if err := c.PutSealed(t.Context(), group(1), records(40_000)); err != nil || len(m.records) != 40_000 {
 		t.Errorf("%d records after %d calls, %v", len(m.records), calls.Load(), err)
 	}
 }

@@ -127,7 +127,7 @@ func TestMerges(t *testing.T) {
 		t.Errorf("only %d of the seeds are good", accepted)
 	}
 	// Over many windows and batches.
-	b := body(100_000)
+	b := body(20_000)
 	want, err := oracle{}.records(b)
 	if err != nil {
 		t.Fatal(err)
