@@ -116,8 +116,8 @@ func (t *Topic) Publish(ctx context.Context, m ad.Message) error {
 // Peers returns the peers that are known to be in the topic.
 func (t *Topic) Peers() []peer.ID { return t.topic.ListPeers() }
 
-// All yields what others announce from now on, until ctx ends. Who falls behind misses
-// announcements: an index polls its publishers, too.
+// All yields what others announce from the call on, until ctx ends; it is to be ranged
+// over once. Who falls behind misses announcements: an index polls its publishers, too.
 func (t *Topic) All(ctx context.Context) iter.Seq2[Announcement, error] {
 	sub, err := t.topic.Subscribe() // now, so that nothing is missed that comes before the first round
 	return func(yield func(Announcement, error) bool) {

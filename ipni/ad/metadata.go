@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 
 	"github.com/multiformats/go-multicodec"
 	"github.com/multiformats/go-varint"
@@ -25,8 +26,8 @@ const (
 // String returns the name of the protocol, as Delegated Routing uses it
 // ("transport-bitswap"), or the number of an unnamed one.
 func (c Code) String() string {
-	if slices.Contains(multicodec.KnownCodes(), multicodec.Code(c)) {
-		return multicodec.Code(c).String()
+	if name := multicodec.Code(c).String(); !strings.HasPrefix(name, "Code(") {
+		return name
 	}
 	return fmt.Sprintf("0x%x", uint64(c))
 }
