@@ -169,10 +169,8 @@ func (l *Lists) Addrs(addrs []multiaddr.Multiaddr) ([]multiaddr.Multiaddr, error
 // relay is judged by that of the relay, which stands first.
 func public(a multiaddr.Multiaddr) bool {
 	switch a[0].Code() {
-	case multiaddr.P_IP4, multiaddr.P_IP6:
-		return manet.IsPublicAddr(a)
-	case multiaddr.P_DNS, multiaddr.P_DNS4, multiaddr.P_DNS6, multiaddr.P_DNSADDR:
-		return manet.IsPublicAddr(a) // not localhost, not .local
+	case multiaddr.P_IP4, multiaddr.P_IP6, multiaddr.P_DNS, multiaddr.P_DNS4, multiaddr.P_DNS6, multiaddr.P_DNSADDR:
+		return manet.IsPublicAddr(a) // of names, not localhost and not .local
 	}
 	return false
 }

@@ -1,0 +1,291 @@
+package entries_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/ipfs/go-cid"
+	"github.com/multiformats/go-multihash"
+
+	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/ipni/ad"
+	"github.com/hashstream/hashstream/ipni/ingest/entries"
+)
+
+// blocks is blocks by CID, with what was asked of them.
+type blocks struct {
+	mu      sync.Mutex
+	data    map[cid.Cid][]byte
+	fetched map[cid.Cid]int
+	flying  int
+	most    int
+	delay   time.Duration
+}
+
+func newBlocks() *blocks {
+	return &blocks{data: map[cid.Cid][]byte{}, fetched: map[cid.Cid]int{}}
+}
+
+func (b *blocks) fetch(ctx context.Context, c cid.Cid) ([]byte, error) {
+	b.mu.Lock()
+	b.fetched[c]++
+	b.flying++
+	b.most = max(b.most, b.flying)
+	data, ok := b.data[c]
+	b.mu.Unlock()
+	if b.delay > 0 {
+		select {
+		case <-time.After(b.delay):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.flying--
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return data, nil
+}
+
+func hash(n int) multihash.Multihash {
+	mh, err := multihash.Sum(fmt.Append(nil, n), multihash.SHA2_256, -1)
+	if err != nil {
+		panic(err)
+	}
+	return mh
+}
+
+// list makes chunks of two multihashes each.
+func (b *blocks) list(t *testing.T, chunks int) cid.Cid {
+	t.Helper()
+	next := cid.Undef
+	for i := chunks - 1; i >= 0; i-- {
+		c, data, err := ad.EncodeChunk(ipni.Multihashes(append(hash(2*i), hash(2*i+1)...)), next)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next, b.data[c] = c, data
+	}
+	return next
+}
+
+// hamt reads the HAMT that index-provider wrote, of the sha2-256 of the numbers below 40.
+func (b *blocks) hamt(t *testing.T) cid.Cid {
+	t.Helper()
+	text, err := os.ReadFile("../../ad/testdata/hamt.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	lines.Scan()
+	root := cid.MustParse(lines.Text())
+	for lines.Scan() {
+		var c, data string
+		if _, err := fmt.Sscan(lines.Text(), &c, &data); err != nil {
+			t.Fatal(err)
+		}
+		if b.data[cid.MustParse(c)], err = base64.StdEncoding.DecodeString(data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+// read returns how often each multihash comes, and the last block.
+func read(t *testing.T, s *entries.Stream) (map[string]int, entries.Block, error) {
+	t.Helper()
+	defer s.Close()
+	got := map[string]int{}
+	var last entries.Block
+	for b, err := range s.All() {
+		if err != nil {
+			return got, last, err
+		}
+		for mh, err := range b.Multihashes.All() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got[string(mh)]++
+		}
+		last = b
+	}
+	return got, last, nil
+}
+
+func want(n int) map[string]int {
+	m := map[string]int{}
+	for i := range n {
+		m[string(hash(i))] = 1
+	}
+	return m
+}
+
+func TestStream(t *testing.T) {
+	for name, build := range map[string]func(*blocks) cid.Cid{
+		"list": func(b *blocks) cid.Cid { return b.list(t, 20) },
+		"HAMT": func(b *blocks) cid.Cid { return b.hamt(t) },
+	} {
+		b := newBlocks()
+		got, last, err := read(t, entries.Start(t.Context(), build(b), entries.Count{}, entries.Limits{}, b.fetch))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if d := cmp.Diff(want(40), got); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
+		if last.Count.Blocks != uint64(len(b.fetched)) || last.Count.Multihashes != 40 || last.Resume.Defined() {
+			t.Errorf("%s: last block %+v", name, last)
+		}
+		for c, n := range b.fetched {
+			if n != 1 {
+				t.Errorf("%s: %s was fetched %d times", name, c, n)
+			}
+		}
+	}
+}
+
+// A stream goes on where another one was left.
+func TestResume(t *testing.T) {
+	b := newBlocks()
+	s := entries.Start(t.Context(), b.list(t, 5), entries.Count{}, entries.Limits{}, b.fetch)
+	var left entries.Block
+	for block, err := range s.All() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left = block; block.Count.Blocks == 2 {
+			break
+		}
+	}
+	s.Close()
+	got, last, err := read(t, entries.Start(t.Context(), left.Resume, left.Count, entries.Limits{}, b.fetch))
+	if err != nil || last.Count.Blocks != 5 || last.Count.Multihashes != 10 {
+		t.Errorf("last block %+v, %v", last, err)
+	}
+	if len(got) != 6 || got[string(hash(4))] != 1 {
+		t.Errorf("%d multihashes, want the last 6", len(got))
+	}
+	_, _, err = read(t, entries.Start(t.Context(), left.Resume, left.Count, entries.Limits{Blocks: 4}, b.fetch))
+	if !errors.Is(err, entries.ErrBad) {
+		t.Errorf("a limit that counts what was before: %v", err)
+	}
+}
+
+func TestLimits(t *testing.T) {
+	for name, x := range map[string]struct {
+		limits entries.Limits
+		good   bool
+	}{
+		"none":             {entries.Limits{}, true},
+		"all just fit":     {entries.Limits{Blocks: 10, Multihashes: 20, Bytes: 5000}, true},
+		"blocks":           {entries.Limits{Blocks: 9}, false},
+		"multihashes":      {entries.Limits{Multihashes: 19}, false},
+		"bytes":            {entries.Limits{Bytes: 500}, false},
+		"one block, wants": {entries.Limits{Blocks: 1}, false},
+	} {
+		b := newBlocks()
+		_, _, err := read(t, entries.Start(t.Context(), b.list(t, 10), entries.Count{}, x.limits, b.fetch))
+		if (err == nil) != x.good || err != nil && !errors.Is(err, entries.ErrBad) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if x.limits.Blocks > 0 && len(b.fetched) > int(x.limits.Blocks) {
+			t.Errorf("%s: %d blocks were fetched", name, len(b.fetched))
+		}
+	}
+}
+
+// A HAMT with more nodes than allowed is refused by its links, before they are fetched.
+func TestLimitOfHAMT(t *testing.T) {
+	b := newBlocks()
+	_, _, err := read(t, entries.Start(t.Context(), b.hamt(t), entries.Count{}, entries.Limits{Blocks: 3}, b.fetch))
+	if !errors.Is(err, entries.ErrBad) || len(b.fetched) != 1 {
+		t.Errorf("%d blocks were fetched: %v", len(b.fetched), err)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	b := newBlocks()
+	root := b.list(t, 3)
+	var missing cid.Cid
+	for c := range b.data {
+		if c != root {
+			missing = c
+		}
+	}
+	block := b.data[missing]
+	delete(b.data, missing)
+	if _, _, err := read(t, entries.Start(t.Context(), root, entries.Count{}, entries.Limits{}, b.fetch)); !errors.Is(err, fs.ErrNotExist) || errors.Is(err, entries.ErrBad) {
+		t.Errorf("a missing block: %v", err)
+	}
+	b.data[missing] = append(block, ' ')
+	if _, _, err := read(t, entries.Start(t.Context(), root, entries.Count{}, entries.Limits{}, b.fetch)); !errors.Is(err, entries.ErrBad) {
+		t.Errorf("a changed block: %v", err)
+	}
+}
+
+// The next chunk is fetched while the one before it is used, not all of them, and no more
+// than a few at once.
+func TestAhead(t *testing.T) {
+	for _, build := range []func(*blocks) cid.Cid{
+		func(b *blocks) cid.Cid { return b.list(t, 20) },
+		func(b *blocks) cid.Cid { return b.hamt(t) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBlocks()
+			b.delay = time.Second
+			s := entries.Start(t.Context(), build(b), entries.Count{}, entries.Limits{}, b.fetch)
+			defer s.Close()
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			held := len(b.fetched)
+			if held < 3 || held > entries.MaxMemory/ipni.MaxBlock {
+				t.Errorf("%d blocks are held before the first is taken, want some and at most %d", held, entries.MaxMemory/ipni.MaxBlock)
+			}
+			if b.most > 4 {
+				t.Errorf("%d fetches at once", b.most)
+			}
+		})
+	}
+}
+
+// Close ends fetches that are under way.
+func TestClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBlocks()
+		b.delay = time.Hour
+		s := entries.Start(t.Context(), b.list(t, 3), entries.Count{}, entries.Limits{}, b.fetch)
+		synctest.Wait()
+		began := time.Now()
+		s.Close()
+		if took := time.Since(began); took > 0 {
+			t.Errorf("took %s", took)
+		}
+	})
+}
+
+func ExampleStart() {
+	c, block, err := ad.EncodeChunk(ipni.Multihashes(append(hash(1), hash(2)...)), cid.Undef)
+	if err != nil {
+		panic(err)
+	}
+	fetch := func(context.Context, cid.Cid) ([]byte, error) { return block, nil }
+	s := entries.Start(context.Background(), c, entries.Count{}, entries.Limits{Blocks: 400}, fetch)
+	defer s.Close()
+	for b, err := range s.All() {
+		fmt.Println(b.Entries.Count, err)
+	}
+	// Output: 2 <nil>
+}
