@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -111,7 +110,7 @@ func statusOf(err error) int {
 		return http.StatusOK
 	case errors.As(err, &no):
 		return no.status
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &slow) && slow.Timeout():
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &slow) && slow.Timeout():
 		return http.StatusGatewayTimeout
 	}
 	return http.StatusBadGateway

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
 	"github.com/multiformats/go-multihash"
@@ -64,6 +65,7 @@ func TestStatuses(t *testing.T) {
 		{"absent lines", "GET", path(t), asLines, finder{}, 200},
 		{"not a CID", "GET", "/routing/v1/providers/x", asJSON, ok, 422},
 		{"a long name", "GET", "/routing/v1/providers/z" + strings.Repeat("1", 600), asJSON, ok, 422},
+		{"a long, valid CID", "GET", "/routing/v1/providers/" + longCID(t), asJSON, ok, 422},
 		{"a bad filter", "GET", path(t) + "?filter-addrs=" + strings.Repeat("x", 64), asJSON, ok, 422},
 		{"a long query", "GET", path(t) + "?x=" + strings.Repeat("x", 20<<10), asJSON, ok, 422},
 		{"no type", "GET", path(t), "text/html", ok, 406},
@@ -107,6 +109,15 @@ func TestStatuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+func longCID(t *testing.T) string {
+	t.Helper()
+	mh, err := multihash.Sum(make([]byte, 400), multihash.IDENTITY, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cid.NewCidV1(cid.Raw, mh).String()
 }
 
 // TestAbsence: an empty answer is JSON with an empty list, never null, and is soon asked for again.
@@ -231,6 +242,22 @@ func TestLimits(t *testing.T) {
 	res := ask(finder{results, errors.New("too far")}, &routinghttp.Options{Records: 1}, "GET", path(t)+"?filter-protocols=transport-graphsync-filecoinv1")
 	if text := body(t, res); res.StatusCode != 200 || strings.Count(text, `"ID"`) != 1 || !strings.Contains(text, "graphsync") {
 		t.Errorf("status %d: %s", res.StatusCode, text)
+	}
+}
+
+// TestLimitOfUnknown: a peer whose protocols become known does not count among those without.
+func TestLimitOfUnknown(t *testing.T) {
+	in := many(t, 3)
+	a, b, c := in[0], in[1], in[2]
+	a.Metadata, b.Metadata, c.Metadata = nil, nil, nil
+	f := finder{results: []ipni.Result{a, in[0], b, c, in[1]}}
+	res := ask(f, &routinghttp.Options{Records: 2}, "GET", path(t)+"?filter-protocols=unknown")
+	var got answered
+	if err := json.Unmarshal([]byte(body(t, res)), &got); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Providers) != 2 || got.Providers[0].ID != b.Provider.ID.String() || got.Providers[1].ID != c.Provider.ID.String() {
+		t.Errorf("%+v", got)
 	}
 }
 

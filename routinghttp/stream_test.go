@@ -147,6 +147,33 @@ func TestReaderLeaves(t *testing.T) {
 	})
 }
 
+// broken is a connection that nothing can be written to.
+type broken struct{ http.ResponseWriter }
+
+func (broken) Write([]byte) (int, error) { return 0, net.ErrClosed }
+
+// TestBrokenConnection: the finder ends before the answer does.
+func TestBrokenConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ended := false
+		f := finding(func(ctx context.Context, yield func(ipni.Result, error) bool) {
+			if yield(sample(t)[0], nil) {
+				<-ctx.Done()
+				time.Sleep(time.Second) // what it does to end
+			}
+			ended = true
+		})
+		r := httptest.NewRequest("GET", path(t), nil)
+		r.Header.Set("Accept", asLines)
+		defer func() {
+			if v := recover(); v != http.ErrAbortHandler || !ended {
+				t.Errorf("it ends with %v, and the finder has ended: %t", v, ended)
+			}
+		}()
+		routinghttp.NewHandler(f, nil).ServeHTTP(broken{httptest.NewRecorder()}, r)
+	})
+}
+
 // TestPanic: a panic of a finder is one of the request, which the server survives.
 func TestPanic(t *testing.T) {
 	for _, accept := range []string{asJSON, asLines} {
