@@ -1,0 +1,12 @@
+package disk
+
+import "golang.org/x/sys/unix"
+
+// Free returns the bytes that are free where dir is.
+func Free(dir string) (uint64, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return 0, err
+	}
+	return s.Bavail * uint64(s.Bsize), nil
+}

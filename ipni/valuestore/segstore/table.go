@@ -1,0 +1,300 @@
+package segstore
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"math/bits"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashstream/hashstream/ipni/dhash"
+	"github.com/hashstream/hashstream/ipni/valuestore"
+	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/segment"
+)
+
+// A record in a table: the offset of the one before it in its bucket, mark, length, key, value.
+const (
+	chunkBits = 20
+	chunkSize = 1 << chunkBits
+	maxChunks = 1 << (32 - chunkBits)
+	tableHead = 4 + 8 + 2
+)
+
+// table is the records that are in no segment yet. One goroutine adds, any number read.
+// Records lie one after the other in chunks, and each leads to the one before it with
+// the same hash; a hash leads to its last one.
+type table struct {
+	keyBytes int
+	pool     *chunkPool
+	log      uint64 // the log with the same records, 0 if there is none yet
+	gen      uint64 // the generation of removals when the table was begun
+
+	chunks [maxChunks][]byte
+	filled [maxChunks]uint32
+	used   uint32 // the offset behind the last record
+	heads  []atomic.Uint32
+	shift  int
+
+	refs    int           // versions that hold it, guarded by Store.mu
+	end     atomic.Uint32 // up to where records are complete
+	size    atomic.Int64
+	records atomic.Int64
+}
+
+// chunkPool keeps chunks: tables come and go, and the memory stays.
+type chunkPool struct {
+	mu   sync.Mutex
+	free [][]byte
+}
+
+func (p *chunkPool) get() []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := len(p.free); n > 0 {
+		c := p.free[n-1]
+		p.free = p.free[:n-1]
+		return c
+	}
+	return make([]byte, chunkSize)
+}
+
+// newTable returns a table that is meant for size bytes, and can take more.
+func newTable(keyBytes int, size int64, pool *chunkPool, gen uint64) *table {
+	n := bits.Len64(uint64(max(size, 1<<14) / 128))
+	return &table{keyBytes: keyBytes, pool: pool, gen: gen, heads: make([]atomic.Uint32, 1<<n), shift: 64 - n, used: 8}
+}
+
+// recycle gives the chunks back. Nobody reads them any more.
+func (t *table) recycle() {
+	t.pool.mu.Lock()
+	defer t.pool.mu.Unlock()
+	for i := range t.chunks {
+		if t.chunks[i] == nil {
+			break
+		}
+		t.pool.free = append(t.pool.free, t.chunks[i])
+		t.chunks[i] = nil
+	}
+}
+
+func (t *table) bucket(key []byte) *atomic.Uint32 {
+	h := binary.BigEndian.Uint64(key)
+	if t.keyBytes > 8 {
+		h ^= bits.RotateLeft64(binary.BigEndian.Uint64(key[8:]), 32)
+	}
+	return &t.heads[h*0x9e3779b97f4a7c15>>t.shift]
+}
+
+// add adds a record. Readers of single keys see it at once, others after publish.
+func (t *table) add(key *dhash.Key, value []byte, mark uint64) {
+	n := uint32(tableHead + t.keyBytes + len(value))
+	chunk := t.used >> chunkBits
+	if t.used&(chunkSize-1)+n > chunkSize {
+		t.filled[chunk] = t.used & (chunkSize - 1)
+		chunk++
+		t.used = chunk << chunkBits
+	}
+	if t.chunks[chunk] == nil {
+		t.chunks[chunk] = t.pool.get()
+	}
+	at := t.used & (chunkSize - 1)
+	b := t.chunks[chunk][at : at+n]
+	head := t.bucket(key[:])
+	binary.LittleEndian.PutUint32(b, head.Load())
+	binary.LittleEndian.PutUint64(b[4:], mark)
+	binary.LittleEndian.PutUint16(b[12:], uint16(len(value)))
+	copy(b[tableHead:], key[:t.keyBytes])
+	copy(b[tableHead+t.keyBytes:], value)
+	head.Store(t.used)
+	t.used += n
+	if t.used&(chunkSize-1) == 0 { // exactly full: the next one begins there
+		t.filled[chunk] = chunkSize
+	}
+}
+
+// publish lets readers of ranges see what was added.
+func (t *table) publish(records int) {
+	t.end.Store(t.used)
+	t.size.Store(int64(t.used))
+	t.records.Add(int64(records))
+}
+
+// full reports whether there is no room for n more bytes of records at all.
+func (t *table) full(n int64) bool { return int64(t.used)+4*n+chunkSize > maxChunks<<chunkBits }
+
+// key returns the stored bytes of the key of a record.
+func (t *table) key(off uint32) []byte {
+	at := off&(chunkSize-1) + tableHead
+	return t.chunks[off>>chunkBits][at : at+uint32(t.keyBytes)]
+}
+
+// value returns the value of a record.
+func (t *table) value(off uint32) []byte {
+	c, at := t.chunks[off>>chunkBits], off&(chunkSize-1)
+	n := uint32(binary.LittleEndian.Uint16(c[at+12:]))
+	at += tableHead + uint32(t.keyBytes)
+	return c[at : at+n : at+n]
+}
+
+func (t *table) mark(off uint32) uint64 {
+	return binary.LittleEndian.Uint64(t.chunks[off>>chunkBits][off&(chunkSize-1)+4:])
+}
+
+func (t *table) before(off uint32) uint32 {
+	return binary.LittleEndian.Uint32(t.chunks[off>>chunkBits][off&(chunkSize-1):])
+}
+
+// ref is a record of a table with the beginning of what it is sorted by.
+type ref struct {
+	prefix uint64
+	off    uint32
+}
+
+// compare orders records by key, value and tag, and puts the newest of equal ones first.
+func (t *table) compare(a, b ref) int {
+	if a.prefix != b.prefix {
+		return cmp.Compare(a.prefix, b.prefix)
+	}
+	if c := bytes.Compare(t.key(a.off), t.key(b.off)); c != 0 {
+		return c
+	}
+	if c := t.compareValues(a, b); c != 0 {
+		return c
+	}
+	return cmp.Compare(b.off, a.off)
+}
+
+// compareValues orders records of one key by value and tag.
+func (t *table) compareValues(a, b ref) int {
+	if c := bytes.Compare(t.value(a.off), t.value(b.off)); c != 0 {
+		return c
+	}
+	return cmp.Compare(t.mark(a.off)>>1, t.mark(b.off)>>1)
+}
+
+// find returns the records of a key, nil if there are none.
+func (t *table) find(key []byte) *tableSource {
+	var refs []ref
+	for off := t.bucket(key).Load(); off != 0; off = t.before(off) {
+		if bytes.Equal(t.key(off), key) {
+			refs = append(refs, ref{prefixOf(t.value(off)), off})
+		}
+	}
+	if len(refs) == 0 {
+		return nil
+	}
+	if len(refs) > 1 {
+		slices.SortFunc(refs, t.compare)
+	}
+	return &tableSource{t: t, refs: refs}
+}
+
+// prefixOf returns the first eight bytes of a value: numbers in the order of values,
+// except for values that begin with the same.
+func prefixOf(value []byte) uint64 {
+	if len(value) >= 8 {
+		return binary.BigEndian.Uint64(value)
+	}
+	var b [8]byte
+	copy(b[:], value)
+	return binary.BigEndian.Uint64(b[:])
+}
+
+// each calls f with the offset and the head of each published record.
+func (t *table) each(end uint32, f func(off uint32, head uint64)) {
+	for off := uint32(8); off < end; {
+		chunk := off >> chunkBits
+		stop := uint32(chunkSize)
+		if chunk < (end-1)>>chunkBits {
+			stop = t.filled[chunk]
+		} else if end&(chunkSize-1) != 0 {
+			stop = end & (chunkSize - 1)
+		}
+		c := t.chunks[chunk]
+		for at := off & (chunkSize - 1); at < stop; {
+			f(chunk<<chunkBits|at, binary.BigEndian.Uint64(c[at+tableHead:]))
+			at += tableHead + uint32(t.keyBytes) + uint32(binary.LittleEndian.Uint16(c[at+12:]))
+		}
+		off = (chunk + 1) << chunkBits
+	}
+}
+
+// sorted returns the records with heads from from to to in their order, as of now.
+// Heads are those of hashes: once they are dealt into buckets by their first bits, few are left to
+// be sorted in each.
+func (t *table) sorted(from, to uint64) *tableSource {
+	end := t.end.Load()
+	n := 0
+	t.each(end, func(_ uint32, head uint64) {
+		if head >= from && head <= to {
+			n++
+		}
+	})
+	width := max(min(bits.Len(uint(n))-3, 16), 1)
+	// The bits in which the heads of the range differ come first.
+	skip := bits.LeadingZeros64(from ^ to)
+	bucket := func(head uint64) uint64 { return head << skip >> (64 - width) }
+	starts := make([]uint32, 1<<width+1)
+	t.each(end, func(_ uint32, head uint64) {
+		if head >= from && head <= to {
+			starts[bucket(head)+1]++
+		}
+	})
+	for i := 1; i < len(starts); i++ {
+		starts[i] += starts[i-1]
+	}
+	refs, at := make([]ref, n), slices.Clone(starts)
+	t.each(end, func(off uint32, head uint64) {
+		if head >= from && head <= to {
+			b := bucket(head)
+			refs[at[b]] = ref{head, off}
+			at[b]++
+		}
+	})
+	for i := range starts[:len(starts)-1] {
+		slices.SortFunc(refs[starts[i]:starts[i+1]], t.compare)
+	}
+	return &tableSource{t: t, refs: refs}
+}
+
+// tableSource is a sequence of records of a table, each once.
+type tableSource struct {
+	t    *table
+	refs []ref
+	rec  segment.Record
+	last ref
+	any  bool
+}
+
+// part returns the records with heads from from to to as a sequence of its own.
+func (s *tableSource) part(from, to uint64) *tableSource {
+	byHead := func(r ref, head uint64) int { return cmp.Compare(r.prefix, head) }
+	i, _ := slices.BinarySearchFunc(s.refs, from, byHead)
+	j := len(s.refs)
+	if to < ^uint64(0) {
+		j, _ = slices.BinarySearchFunc(s.refs, to+1, byHead)
+	}
+	return &tableSource{t: s.t, refs: s.refs[i:j]}
+}
+
+func (s *tableSource) Next() bool {
+	for len(s.refs) > 0 {
+		r := s.refs[0]
+		s.refs = s.refs[1:]
+		if s.any && r.prefix == s.last.prefix && bytes.Equal(s.t.key(r.off), s.t.key(s.last.off)) && s.t.compareValues(r, s.last) == 0 {
+			continue // an older one
+		}
+		s.last, s.any = r, true
+		copy(s.rec.Key[:], s.t.key(r.off))
+		mark := s.t.mark(r.off)
+		s.rec.Head, s.rec.Value = segment.HeadOf(&s.rec.Key), s.t.value(r.off)
+		s.rec.Tag, s.rec.Gone = valuestore.Tag(mark>>1), mark&1 != 0
+		return true
+	}
+	return false
+}
+
+func (s *tableSource) Record() *segment.Record { return &s.rec }
+func (s *tableSource) Err() error              { return nil }
