@@ -1,8 +1,6 @@
 package find
 
 import (
-	"bytes"
-
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/hashstream/hashstream/ipni"
@@ -10,7 +8,9 @@ import (
 )
 
 // expand returns the results of a context: its provider, then the extended providers of the
-// context and, unless these override them, those of the chain.
+// context and, unless these override them, those of the chain. An extended provider may be the
+// provider itself; without metadata of its own it repeats the first result, and [Finder.Find] yields
+// none twice.
 func (f *Finder) expand(c ipni.Context, p registry.Provider, metadata []byte, contextual, chain *registry.Set) []ipni.Result {
 	id := []byte(c.ID)
 	results := []ipni.Result{{Provider: peer.AddrInfo{ID: c.Provider, Addrs: p.Addrs}, ContextID: id, Metadata: metadata}}
@@ -19,7 +19,7 @@ func (f *Finder) expand(c ipni.Context, p registry.Provider, metadata []byte, co
 			continue
 		}
 		for _, x := range set.Providers {
-			if f.o.Allowed(x.ID) && !repeats(x, c.Provider, metadata) {
+			if f.o.Allowed(x.ID) {
 				results = append(results, ipni.Result{Provider: x.AddrInfo, ContextID: id, Metadata: inherit(x.Metadata, metadata)})
 			}
 		}
@@ -28,12 +28,6 @@ func (f *Finder) expand(c ipni.Context, p registry.Provider, metadata []byte, co
 		}
 	}
 	return results
-}
-
-// repeats reports whether x says no more than the result of the provider itself: it has
-// no protocols of its own.
-func repeats(x registry.Extended, provider peer.ID, metadata []byte) bool {
-	return x.ID == provider && (len(x.Metadata) == 0 || bytes.Equal(x.Metadata, metadata))
 }
 
 // inherit returns the metadata of an extended provider, or else that of the context.

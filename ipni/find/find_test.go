@@ -202,6 +202,11 @@ func TestCanceled(t *testing.T) {
 			return context.Cause(ctx)
 		}
 		for _, ahead := range []int{1, 5} {
+			over, cancel := context.WithCancel(t.Context())
+			cancel()
+			if _, err := collect(New(Open(m), everybody{}, &Options{Ahead: ahead}).Find(over, hash(0))); !errors.Is(err, context.Canceled) {
+				t.Errorf("canceled before: %v", err)
+			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			got, err := collect(New(Open(m), everybody{}, &Options{Ahead: ahead}).Find(ctx, hash(0)))
@@ -360,6 +365,10 @@ func TestInfos(t *testing.T) {
 		src.err = nil
 		src.infos[testID(2)] = &model.ProviderInfo{AddrInfo: peer.AddrInfo{ID: testID(2)}}
 		src.infos[testID(1)] = src.infos[testID(2)]
+		src.infos[testID(4)] = &model.ProviderInfo{AddrInfo: peer.AddrInfo{ID: testID(4)}, Inactive: true}
+		if p, err := s.Provider(t.Context(), testID(4)); err != nil || !p.Inactive {
+			t.Errorf("inactive: %+v, %v", p, err)
+		}
 		if _, err := s.Provider(t.Context(), testID(2)); err != nil {
 			t.Errorf("after a failure: %v", err)
 		}

@@ -349,6 +349,11 @@ func TestCache(t *testing.T) {
 		if want := 1 + 2 + 2; s.reads != want {
 			t.Errorf("%d reads, not %d", s.reads, want)
 		}
+		apply(t, s.Store, Change{Provider: testID(2), Extended: &Set{Providers: extended(2)}})
+		s.reads = 0
+		if contextual, chain, err := c.Extended(t.Context(), testID(2), "a"); contextual != nil || chain == nil || err != nil || s.reads != 2 {
+			t.Errorf("without sets of contexts: %v, %v, %v, %d reads", contextual, chain, err, s.reads)
+		}
 		apply(t, s.Store, Change{Provider: testID(1), Order: 1, Extended: &Set{ContextID: "a"}})
 		time.Sleep(11 * time.Second)
 		if contextual, _, err := c.Extended(t.Context(), testID(1), "a"); contextual != nil || err != nil {

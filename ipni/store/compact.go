@@ -32,7 +32,7 @@ func (s *Store) compactContexts(ctx context.Context, mh multihash.Multihash) ite
 				yield(ipni.Context{}, err)
 				return
 			}
-			if bytes.Equal(m.mh, mh) && !yield(m.context, nil) {
+			if !yield(m.context, nil) {
 				return
 			}
 		}

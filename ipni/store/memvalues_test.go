@@ -17,7 +17,7 @@ import (
 // memValues is a value store in memory, as simple as can be. It refuses tags that
 // were removed, which nothing may use again.
 type memValues struct {
-	short bool // keeps 8 bytes of a key
+	keep int // bytes of a key that are kept
 
 	mu       sync.Mutex
 	rows     map[dhash.Key][]valuestore.Value
@@ -28,13 +28,15 @@ type memValues struct {
 }
 
 func newMemValues(short bool) *memValues {
-	return &memValues{short: short, rows: map[dhash.Key][]valuestore.Value{}, removed: map[valuestore.Tag]bool{}}
+	keep := dhash.KeySize
+	if short {
+		keep = 8
+	}
+	return &memValues{keep: keep, rows: map[dhash.Key][]valuestore.Value{}, removed: map[valuestore.Tag]bool{}}
 }
 
 func (m *memValues) cut(k dhash.Key) dhash.Key {
-	if m.short {
-		clear(k[8:])
-	}
+	clear(k[m.keep:])
 	return k
 }
 

@@ -10,6 +10,7 @@ import (
 	"iter"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -149,7 +150,9 @@ func TestPutAndRemove(t *testing.T) {
 		check(t, f.Remove(ctx, testContext(1, "a"), math.MaxUint64))
 		f.expect(t, hash(2000), "1 b", "2 a")
 
+		check(t, f.Put(ctx, group(1, "c", 2), hashes(5, 6)))
 		check(t, f.RemoveSealed(ctx, ipni.TagProvider(testProvider(1)), nil, 2))
+		f.expect(t, hash(5), "1 c")
 		f.expect(t, hash(2000), "2 a")
 		f.reopen(t, o)
 		f.expect(t, hash(2000), "2 a")
@@ -234,6 +237,14 @@ func TestModesAgree(t *testing.T) {
 			t.Fatalf("metadata %x, %v and %x, %v", a, errA, b, errB)
 		}
 	}
+	both(func(s *Store) error {
+		return s.Put(t.Context(), group(9, "odd", 9), slices.Concat[ipni.Multihashes](toBytes(odd)...))
+	})
+	for i, want := range []int{0, 0, 1, 1, 1, 1, 0} {
+		if got := len(collectOf(sealed.contexts(t, odd[i]), "9 odd")); got != want {
+			t.Errorf("odd multihash %d is there %d times, not %d", i, got, want)
+		}
+	}
 	if diff := cmp.Diff(sealed.Stats(), compact.Stats()); diff != "" {
 		t.Errorf("stats differ: %s", diff)
 	}
@@ -244,6 +255,33 @@ func TestModesAgree(t *testing.T) {
 	records := func(s *Store) []string { return exported(t, s, valuestore.Everything()) }
 	if diff := cmp.Diff(records(sealed.Store), records(compact.Store)); diff != "" {
 		t.Errorf("exports differ: %s", diff)
+	}
+}
+
+func toBytes(mhs []multihash.Multihash) (all []ipni.Multihashes) {
+	for _, mh := range mhs {
+		all = append(all, ipni.Multihashes(mh))
+	}
+	return all
+}
+
+func collectOf(all []string, one string) []string {
+	return slices.DeleteFunc(all, func(s string) bool { return s != one })
+}
+
+// TestShortKeysCollide keeps one byte of each key, so that many multihashes share one.
+func TestShortKeysCollide(t *testing.T) {
+	f := open(t, Options{Compact: true})
+	f.values.keep = 1
+	check(t, f.Put(t.Context(), group(1, "a", 1), hashes(0, 2000)))
+	check(t, f.Put(t.Context(), group(1, "b", 1), hashes(1000, 2000)))
+	for i := range 2000 {
+		if i < 1000 {
+			f.expect(t, hash(i), "1 a")
+		} else {
+			f.expect(t, hash(i), "1 a", "1 b")
+		}
+		f.expect(t, hash(i+2000))
 	}
 }
 
@@ -382,6 +420,9 @@ func (h *hookKV) Batch(ctx context.Context, ops []kv.Op) error {
 func TestFirstUsesAgree(t *testing.T) {
 	modes(t, func(t *testing.T, o Options) {
 		f := open(t, o)
+		s, err := Open(t.Context(), f.values, &hookKV{f.rows, func() error { dawdle(); return nil }}, &o)
+		check(t, err)
+		f.Store = s
 		var wg sync.WaitGroup
 		for i := range 16 {
 			wg.Go(func() {
@@ -399,10 +440,18 @@ func TestFirstUsesAgree(t *testing.T) {
 	})
 }
 
+// dawdle lets others go on first.
+func dawdle() {
+	for range 100 {
+		runtime.Gosched()
+	}
+}
+
 // TestRemoveDuringPut removes and puts at the same time. A put that begins after a removal is
 // there, and memValues refuses the use of a tag that was removed.
 func TestRemoveDuringPut(t *testing.T) {
 	f := open(t, Options{})
+	f.values.onPut = func(valuestore.Tag) error { dawdle(); return nil }
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
@@ -503,6 +552,7 @@ func TestPutRejects(t *testing.T) {
 			"long context": f.Put(t.Context(), group(1, strings.Repeat("x", 65), 1), hashes(0, 1)),
 			"bad provider": f.Put(t.Context(), ipni.Group{Context: ipni.Context{Provider: "x"}}, hashes(0, 1)),
 			"cut":          f.Put(t.Context(), group(1, "a", 1), hashes(0, 5000)[:5000*34-1]),
+			"two ids":      f.Put(t.Context(), ipni.Group{Context: ipni.Context{Provider: testProvider(1) + "x"}}, hashes(0, 1)),
 			"metadata":     f.PutMetadata(t.Context(), ipni.Context{}, []byte{1}),
 		} {
 			if !errors.Is(err, fs.ErrInvalid) && !errors.Is(err, digest.ErrMismatch) {
@@ -566,6 +616,7 @@ func TestCheck(t *testing.T) {
 		if n := missing(append(hashes(0, 5), second...)); n != 5 {
 			t.Errorf("%d are missing of an empty store", n)
 		}
+		check(t, f.Put(ctx, group(1, "a", 0), hashes(0, 3))) // the same values under another tag, which comes first
 		check(t, f.Put(ctx, g, hashes(0, 5)))
 		check(t, f.Put(ctx, group(1, "a", 2), hashes(5, 7))) // another group
 		check(t, f.Put(ctx, group(2, "a", 1), hashes(0, 9)))
@@ -579,7 +630,7 @@ func TestExport(t *testing.T) {
 	modes(t, func(t *testing.T, o Options) {
 		f, to := open(t, o), open(t, Options{})
 		ctx := t.Context()
-		check(t, f.Put(ctx, group(1, "a", 1), hashes(0, 12000))) // more than one flush
+		check(t, f.Put(ctx, group(1, "a", 1), hashes(0, 24000))) // more than one flush
 		check(t, f.Put(ctx, group(1, "b", 2), hashes(0, 30)))
 		check(t, f.PutMetadata(ctx, testContext(1, "a"), []byte("m")))
 		check(t, f.PutMetadata(ctx, testContext(1, "b"), []byte("n")))
@@ -606,12 +657,16 @@ func TestExport(t *testing.T) {
 				check(t, to.PutSealed(ctx, b.SealedGroup, b.Records))
 			}
 		}
-		if n != 12030 || half == 0 || half == n || batches < 4 {
+		if n != 24030 || half == 0 || half == n || batches < 4 || batches > 10 {
 			t.Fatalf("%d records, %d in the first half, in %d batches", n, half, batches)
 		}
 		for m, err := range f.ExportMetadata(ctx, dhash.MetadataKey{}, dhash.MetadataKey(valuestore.Everything().To)) {
 			check(t, err)
 			check(t, to.PutSealedMetadata(ctx, m.Key, m.Sealed))
+		}
+		one := exported(t, f.Store, valuestore.Range{From: dhash.SecondHash(hash(3)), To: dhash.SecondHash(hash(3))})
+		if len(one) != 2 {
+			t.Errorf("%d records of one key", len(one))
 		}
 		all := valuestore.Everything()
 		if diff := cmp.Diff(exported(t, f.Store, all), exported(t, to.Store, all)); diff != "" {

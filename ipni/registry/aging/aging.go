@@ -9,15 +9,10 @@ package aging
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/maypok86/otter/v2"
 )
-
-// errGaveUp is that who loaded for several was not to go on.
-var errGaveUp = errors.New("aging: the load was given up")
 
 // Cache remembers values by their keys.
 type Cache[K comparable, V any] struct {
@@ -41,30 +36,24 @@ func New[K comparable, V any](size int, maxAge time.Duration, load func(context.
 // Value returns the value of key. Concurrent calls load it once, with the context of one
 // of them; if that one gives up, another goes on.
 func (c *Cache[K, V]) Value(ctx context.Context, key K) (V, error) {
-	for {
-		e, ok := c.entries.GetIfPresent(key)
-		if ok && time.Since(e.at) < c.maxAge {
-			return e.value, nil
-		}
-		if ok {
-			c.entries.Invalidate(key)
-		}
-		e, err := c.entries.Get(ctx, key, otter.LoaderFunc[K, *entry[V]](c.enter))
-		if err == nil {
-			return e.value, nil
-		}
-		if !errors.Is(err, errGaveUp) || ctx.Err() != nil {
-			var none V
-			return none, err
-		}
+	e, ok := c.entries.GetIfPresent(key)
+	if ok && time.Since(e.at) < c.maxAge {
+		return e.value, nil
 	}
+	if ok {
+		c.entries.Invalidate(key)
+	}
+	e, err := c.entries.Get(ctx, key, otter.LoaderFunc[K, *entry[V]](c.enter))
+	if err != nil {
+		var none V
+		return none, err
+	}
+	return e.value, nil
 }
 
 func (c *Cache[K, V]) enter(ctx context.Context, key K) (*entry[V], error) {
 	e := &entry[V]{at: time.Now()}
 	var err error
-	if e.value, err = c.load(ctx, key); err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("%w: %w", errGaveUp, err)
-	}
+	e.value, err = c.load(ctx, key)
 	return e, err
 }
