@@ -213,9 +213,10 @@ func (p *Publisher) read(ctx context.Context, key string, c cid.Cid) ([]byte, er
 	return b, nil
 }
 
-// append makes ads the end of the chain, in this order, together with ops. Nothing is
-// seen before all is durable. keys sign for extended providers. The caller holds the lock.
-func (p *Publisher) append(ctx context.Context, ads []ad.Ad, ops []kv.Op, keys ...crypto.PrivKey) (cid.Cid, error) {
+// append makes ads the end of the chain, in this order, together with what more says when the
+// last one is known. Nothing is seen before all is durable. keys sign for extended
+// providers. The caller holds the lock.
+func (p *Publisher) append(ctx context.Context, ads []ad.Ad, more func(cid.Cid) ([]kv.Op, error), keys ...crypto.PrivKey) (cid.Cid, error) {
 	h, err := p.head(ctx)
 	if err != nil {
 		return cid.Undef, err
@@ -223,6 +224,7 @@ func (p *Publisher) append(ctx context.Context, ads []ad.Ad, ops []kv.Op, keys .
 	if len(p.addrs) > 0 {
 		h.addrs = p.addrs
 	}
+	var ops []kv.Op
 	for _, a := range ads {
 		a.Previous, a.Provider, a.Addrs = h.cid, p.id, h.addrs
 		c, data, err := ad.New(a, p.key, keys...)
@@ -235,6 +237,13 @@ func (p *Publisher) append(ctx context.Context, ads []ad.Ad, ops []kv.Op, keys .
 		h.cid = c
 		h.Length++
 		ops = append(ops, kv.Put(adStateKey(c), nil))
+	}
+	if more != nil {
+		others, err := more(h.cid)
+		if err != nil {
+			return cid.Undef, err
+		}
+		ops = append(ops, others...)
 	}
 	return h.cid, p.commit(ctx, h, ops)
 }

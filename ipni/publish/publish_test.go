@@ -158,6 +158,9 @@ func readEntries(t testing.TB, c chain, a schema.Advertisement) set {
 		chunk, err := schema.BytesToEntryChunk(at, b)
 		must(t, err)
 		for _, m := range chunk.Entries {
+			if s[string(m)] {
+				t.Errorf("%x comes twice", []byte(m))
+			}
 			s[string(m)] = true
 		}
 		next = chunk.Next
@@ -199,6 +202,17 @@ func TestPut(t *testing.T) {
 	}
 	if len(got.ads) != 2 {
 		t.Errorf("%d advertisements", len(got.ads))
+	}
+	n := 0
+	for a, err := range p.Contexts(t.Context()) {
+		must(t, err)
+		if id := string(a.ContextID); a.Ad != got.ads[n] || int(a.Count) != len(want[id]) || string(a.Metadata) != string(gateway) {
+			t.Errorf("context %+v", a)
+		}
+		n++
+	}
+	if n != 2 {
+		t.Errorf("%d contexts", n)
 	}
 	if n := len(keys(t, blobs)); n != 2+4+1 {
 		t.Errorf("%d blocks are left of 2 advertisements, 4 chunks and 1", n)

@@ -85,11 +85,7 @@ func (p *Publisher) refresh(ctx context.Context, id []byte, former, state contex
 		}
 		return false, p.kv.Batch(ctx, []kv.Op{op})
 	}
-	op, err := state.put(id)
-	if err != nil {
-		return false, err
-	}
-	_, err = p.append(ctx, []ad.Ad{{ContextID: id, Metadata: state.Metadata}}, []kv.Op{op})
+	_, err := p.append(ctx, []ad.Ad{{ContextID: id, Metadata: state.Metadata}}, state.after(id, nil))
 	return err == nil, err
 }
 
@@ -110,11 +106,7 @@ func (p *Publisher) advertise(ctx context.Context, id []byte, replaces bool, e *
 	ads = append(ads, ad.Ad{ContextID: id, Metadata: state.Metadata, Entries: e.root()})
 	ops = append(ops, remember(id, e.chunks)...)
 	state.Chunks = len(e.chunks)
-	op, err := state.put(id)
-	if err != nil {
-		return err
-	}
-	_, err = p.append(ctx, ads, append(ops, op))
+	_, err := p.append(ctx, ads, state.after(id, ops))
 	return err
 }
 
@@ -141,7 +133,8 @@ func (p *Publisher) remove(ctx context.Context, id []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = p.append(ctx, []ad.Ad{{ContextID: id, Remove: true}}, append(ops, kv.Delete(contextKey(id))))
+	ops = append(ops, kv.Delete(contextKey(id)))
+	_, err = p.append(ctx, []ad.Ad{{ContextID: id, Remove: true}}, func(cid.Cid) ([]kv.Op, error) { return ops, nil })
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multiaddr"
@@ -135,6 +136,47 @@ func decodeContext(b []byte) (contextState, error) {
 func (s contextState) put(id []byte) (kv.Op, error) {
 	b, err := json.Marshal(s)
 	return kv.Put(contextKey(id), b), err
+}
+
+// after returns the writes of the state and of ops, when the advertisement is known.
+func (s contextState) after(id []byte, ops []kv.Op) func(cid.Cid) ([]kv.Op, error) {
+	return func(c cid.Cid) ([]kv.Op, error) {
+		s.Ad = c.String()
+		op, err := s.put(id)
+		return append(ops, op), err
+	}
+}
+
+// Advertised is a context of the chain.
+type Advertised struct {
+	ContextID []byte
+	Ad        cid.Cid // its last advertisement
+	Count     int64   // of its multihashes
+	Metadata  []byte
+}
+
+// Contexts yields what is advertised, in the order of the context ids.
+func (p *Publisher) Contexts(ctx context.Context) iter.Seq2[Advertised, error] {
+	return func(yield func(Advertised, error) bool) {
+		prefix := key(kindContext)
+		for pair, err := range p.kv.Scan(ctx, kv.Prefix(prefix)) {
+			var s contextState
+			var a Advertised
+			if err == nil {
+				s, err = decodeContext(pair.Value)
+			}
+			if err == nil {
+				a = Advertised{ContextID: pair.Key[len(prefix):], Count: s.Count, Metadata: s.Metadata}
+				a.Ad, err = cid.Decode(s.Ad)
+			}
+			if err != nil {
+				err = fmt.Errorf("publish: contexts: %w", err)
+			}
+			if !yield(a, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // forget returns the writes that take its chunks from a context.
