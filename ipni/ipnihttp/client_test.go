@@ -155,7 +155,7 @@ func TestLiars(t *testing.T) {
 		"bad base64":        {"application/x-ndjson", `{"EncryptedValueKey":"!!!!"}`},
 		"short key":         {"application/x-ndjson", `{"EncryptedValueKey":"AAAA"}`},
 		"endless line":      {"application/x-ndjson", strings.Repeat("x", 1<<20)},
-		"other multihash":   {"application/json", `{"MultihashResults":[{"Multihash":"` + other + `","ProviderResults":[{}]}],"EncryptedMultihashResults":[{"Multihash":"` + other + `","EncryptedValueKeys":["` + evk + `"]}]}`},
+		"other multihash":   {"application/json", `{"MultihashResults":[{"Multihash":"` + other + `","ProviderResults":[{"Provider":{"ID":"` + id + `"}}]}],"EncryptedMultihashResults":[{"Multihash":"` + other + `","EncryptedValueKeys":["` + evk + `"]}]}`},
 		"too large a whole": {"application/json", `{"x":"` + strings.Repeat("x", 1<<20) + `"}`},
 		"nothing":           {"application/json", ""},
 	} {

@@ -64,6 +64,11 @@ func TestDamage(t *testing.T) {
 			t.Fatalf("cut to %d bytes: %v", i, err)
 		}
 	}
+	one, two := frames(t, storehttp.Frame{Kind: storehttp.Values, Records: records(1)}), stream
+	const end = 65
+	if _, err := readAll(bytes.NewReader(append(one[:len(one)-end:len(one)-end], two[len(two)-end:]...))); !errors.Is(err, digest.ErrMismatch) {
+		t.Errorf("a frame is missing: %v", err)
+	}
 	if _, err := readAll(bytes.NewReader(append(stream, 0))); !errors.Is(err, digest.ErrMismatch) {
 		t.Errorf("a byte too much: %v", err)
 	}

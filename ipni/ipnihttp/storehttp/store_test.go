@@ -133,6 +133,14 @@ func TestShip(t *testing.T) {
 	if err := ship(0x00, 0xff); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a cut export: %v", err)
 	}
+	res, err := http.Get(node(t, from, nil) + "/partition/00-ff")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if _, err := io.ReadAll(res.Body); err == nil {
+		t.Error("a cut export looks whole")
+	}
 }
 
 func post(tb testing.TB, method, url string, header map[string]string, body io.Reader) (*http.Response, string) {

@@ -75,6 +75,8 @@ func seeds() []string {
 		`{"a":{"b":[1,-0.5e+3,"x\"y",null,true,false,{}]},"MERGES":[{"Key":"` + k + `","x":[],"VALUE":"AQID"}],"z":""}`,
 		`{"merges":[{"key":"\u0056` + k[1:] + `","value":"AQ\u0049D"}]}`,
 		`{"merges":[{"key":"` + k + `","value":"AQ\nID"}]}`,
+		`{"merges":[{"key":"` + k + `","value":"AQ` + "\n" + `ID"}]}`, // base64 would skip it
+		`{"merges":[{"key":"` + k + `","value":"AQ` + "\r" + `ID"}]}`,
 		`{"merges":[{"` + `\u006bey":"` + k + `","value":"AQ\/D"}]}`,
 		`{"merges":null}`, `{"merges":[]}`, `{}`, `null`, `[]`, ``, `{"merges":[{}]}`, `{"merges":[null]}`,
 		`{"merges":[{"key":null,"value":"AQID"}]}`,
