@@ -166,7 +166,8 @@ func TestAnnounce(t *testing.T) {
 		go func() { done <- p.Run(ctx) }()
 		put(t, p, "a", numbers(t, 0, 1), true)
 		put(t, p, "b", numbers(t, 0, 1), true)
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour) // of the bubble's clock
+		synctest.Wait()
 		if tries < 8 || tries > 20 {
 			t.Errorf("%d tries in an hour", tries)
 		}

@@ -206,7 +206,7 @@ func TestPut(t *testing.T) {
 	n := 0
 	for a, err := range p.Contexts(t.Context()) {
 		must(t, err)
-		if id := string(a.ContextID); a.Ad != got.ads[n] || int(a.Count) != len(want[id]) || string(a.Metadata) != string(gateway) {
+		if a.Ad != got.ads[n] || int(a.Count) != len(want[string(a.ContextID)]) || string(a.Metadata) != string(gateway) {
 			t.Errorf("context %+v", a)
 		}
 		n++
