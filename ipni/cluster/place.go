@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"math"
@@ -85,4 +86,19 @@ func Adapt(p byte, r *Row, members []Status, replicas int) {
 			r.Stay(x.ID)
 		}
 	}
+}
+
+// Adapt changes the row of a partition as the function of that name does, if it would change
+// row, which is the row as it was read before.
+func (t *Table) Adapt(ctx context.Context, p byte, row *Row, members []Status, replicas int) (Row, error) {
+	next := row.clone()
+	next.Epoch++
+	Adapt(p, next, members, replicas)
+	if next.same(row) {
+		return *row, nil
+	}
+	return t.Update(ctx, p, func(r *Row) error {
+		Adapt(p, r, members, replicas)
+		return nil
+	})
 }

@@ -1,11 +1,13 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
+	"sync"
 
 	"github.com/hashstream/hashstream/kv"
 )
@@ -122,15 +124,26 @@ func (r *Row) Count(state State) (n int) {
 	return n
 }
 
+// same reports whether r differs from other in nothing but the epoch.
+func (r *Row) same(other *Row) bool {
+	return slices.Equal(r.Replicas, other.Replicas) && slices.Equal(r.Leaving, other.Leaving)
+}
+
 func (r *Row) clone() *Row {
 	return &Row{r.Epoch, slices.Clone(r.Replicas), slices.Clone(r.Leaving)}
 }
 
 // Table is which members have which partitions.
-type Table struct{ store kv.Store }
+type Table struct {
+	store kv.Store
+
+	mu   sync.Mutex
+	raw  [Partitions][]byte // the rows as they were read last, most of which do not change
+	rows [Partitions]Row
+}
 
 // NewTable returns the table whose rows are in store.
-func NewTable(store kv.Store) *Table { return &Table{store} }
+func NewTable(store kv.Store) *Table { return &Table{store: store} }
 
 func partitionKey(p byte) string { return partitionPrefix + string([]byte{p}) }
 
@@ -142,13 +155,29 @@ func (t *Table) Load(ctx context.Context) (*[Partitions]Row, error) {
 			err = fmt.Errorf("key %q", pair.Key)
 		}
 		if err == nil {
-			err = decode(pair.Key, pair.Value, &rows[pair.Key[len(pair.Key)-1]])
+			p := pair.Key[len(pair.Key)-1]
+			rows[p], err = t.decode(p, pair)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("cluster: load table: %w", err)
 		}
 	}
 	return &rows, nil
+}
+
+// decode reads a row, if it is not as it was.
+func (t *Table) decode(p byte, pair kv.Pair) (Row, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.raw[p] != nil && bytes.Equal(t.raw[p], pair.Value) {
+		return *t.rows[p].clone(), nil
+	}
+	var row Row
+	if err := decode(pair.Key, pair.Value, &row); err != nil {
+		return Row{}, err
+	}
+	t.raw[p], t.rows[p] = bytes.Clone(pair.Value), *row.clone()
+	return row, nil
 }
 
 // Update changes a row atomically, and returns it as it is then. f is called with the epoch
@@ -161,7 +190,7 @@ func (t *Table) Update(ctx context.Context, p byte, f func(*Row) error) (Row, er
 		if err := f(next); err != nil {
 			return false, err
 		}
-		if slices.Equal(next.Replicas, row.Replicas) && slices.Equal(next.Leaving, row.Leaving) {
+		if next.same(row) {
 			result = *row
 			return false, nil
 		}

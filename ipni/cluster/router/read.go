@@ -121,6 +121,7 @@ type question struct {
 
 	last    []byte // the last value that was yielded
 	started bool   // there is one
+	stopped bool   // the reader wants no more
 	lenient bool   // values that are not good are left out
 	doubts  bool   // there was one in this round
 	causes  []error
@@ -149,10 +150,13 @@ func (q *question) round(v *view, stale error) (answered bool) {
 		return row.Count(cluster.Ready) == len(row.Replicas) || q.unchanged(row)
 	}
 	q.lenient = true
-	if q.consult(q.inState(v, func(s cluster.State) bool { return s != cluster.Ready })) == some {
+	if q.consult(q.inState(v, func(s cluster.State) bool { return s != cluster.Ready })) == some && !q.stopped {
+		q.yield(nil, fmt.Errorf("router: partition %02x: %w: %w", q.part, ipni.ErrIncomplete, errors.Join(q.causes...)))
 		return true
 	}
-	q.fail()
+	if !q.stopped {
+		q.fail()
+	}
 	return true
 }
 
@@ -254,6 +258,7 @@ func (q *question) stream(a *attempt) error {
 			}
 			q.last, q.started = value, true
 			if !q.yield(value, nil) {
+				q.stopped = true
 				return nil
 			}
 		}

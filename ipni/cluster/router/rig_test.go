@@ -106,6 +106,10 @@ func hashes(texts ...string) (all ipni.Multihashes) {
 // found returns the contexts of a multihash.
 func found(ctx context.Context, l ipni.Lookup, text string) (ids []string, err error) {
 	for c, err := range l.Contexts(ctx, hash(text)) {
+		if errors.Is(err, ipni.ErrIncomplete) && len(ids) > 0 {
+			ids = append(ids, "and more")
+			continue
+		}
 		if err != nil {
 			return ids, err
 		}

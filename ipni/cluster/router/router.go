@@ -16,7 +16,7 @@
 // What one has is the answer. An answer that breaks off goes on from another replica. Absence
 // needs all that are in sync to say so, and if the partition has other replicas too, or the table
 // may have changed, a look at the table. Replicas that are not in sync are asked when the others do
-// not all answer; what they have is told.
+// not all answer; what they have is told, and followed by [ipni.ErrIncomplete].
 //
 // # Errors
 //
