@@ -103,6 +103,83 @@ func TestForeignSender(t *testing.T) {
 	}
 }
 
+// What is malformed is not passed on. A good message is sent after each bad one until one
+// comes through, for it takes a heartbeat until the two are neighbours in the topic.
+func TestRelay(t *testing.T) {
+	own := open(t, p2p.Options{})
+	topic := join(t, own)
+	_, stop := iter.Pull2(topic.All(t.Context()))
+	defer stop()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	beyond := listenBeyond(t, own)
+	h := foreign(t, newKey(t))
+	source, leave, err := gossiptopic.MakeTopic(h, p2p.MainTopic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer leave()
+	if err := h.Connect(t.Context(), own.Info()); err != nil {
+		t.Fatal(err)
+	}
+	meet(t, source.ListPeers)
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		for n := 0; ctx.Err() == nil; n++ {
+			good, err := ad.EncodeMessage(ad.Message{CID: number(t, n)})
+			if err != nil {
+				t.Error(err)
+			}
+			_ = source.Publish(ctx, fmt.Append(nil, "garbage ", n))
+			_ = source.Publish(ctx, good)
+			select {
+			case <-ctx.Done():
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}()
+	for range 5 {
+		m, err := beyond(ctx)
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		if _, err := ad.DecodeMessage(m); err != nil {
+			t.Errorf("passed on %q: %v", m, err)
+		}
+	}
+	cancel()
+	<-sent
+}
+
+// listenBeyond makes another host of go-libipni that knows own alone, and returns what
+// waits for a message there.
+func listenBeyond(t *testing.T, own *p2p.Host) func(context.Context) ([]byte, error) {
+	t.Helper()
+	h := foreign(t, newKey(t))
+	topic, leave, err := gossiptopic.MakeTopic(h, p2p.MainTopic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(leave)
+	sub, err := topic.Subscribe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Connect(t.Context(), own.Info()); err != nil {
+		t.Fatal(err)
+	}
+	meet(t, topic.ListPeers)
+	return func(ctx context.Context) ([]byte, error) {
+		m, err := sub.Next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return m.GetData(), nil
+	}
+}
+
 func TestForeignReceiver(t *testing.T) {
 	own := open(t, p2p.Options{})
 	topic := join(t, own)

@@ -54,26 +54,28 @@ func DecodeMessageJSON(data []byte) (m Message, err error) {
 	if len(data) > MaxMessage {
 		return Message{}, fmt.Errorf("%d bytes, at most %d are allowed", len(data), MaxMessage)
 	}
-	if err := checkMessageTexts(data); err != nil {
-		return Message{}, err
+	var raw struct {
+		CID       shortCID `json:"Cid"`
+		Addrs     [][]byte
+		ExtraData []byte
+		OrigPeer  string
 	}
-	var raw message.Message
 	if err := json.Unmarshal(data, &raw); err != nil {
 		return Message{}, err
 	}
-	return convertMessage(raw)
+	return convertMessage(message.Message{Cid: raw.CID.Cid, Addrs: raw.Addrs, ExtraData: raw.ExtraData, OrigPeer: raw.OrigPeer})
 }
 
-// checkMessageTexts bounds the text of the CID before it is decoded.
-func checkMessageTexts(data []byte) error {
-	var raw struct{ Cid json.RawMessage }
-	if err := json.Unmarshal(data, &raw); err != nil {
-		return err
+// shortCID is a CID in JSON, whose text is bounded before it is decoded. The same name
+// may come more than once.
+type shortCID struct{ cid.Cid }
+
+// UnmarshalJSON reads a link of dag-json.
+func (c *shortCID) UnmarshalJSON(data []byte) error {
+	if len(data) > maxEntriesText {
+		return fmt.Errorf("CID of %d bytes", len(data))
 	}
-	if len(raw.Cid) > maxEntriesText {
-		return fmt.Errorf("CID of %d bytes", len(raw.Cid))
-	}
-	return nil
+	return c.Cid.UnmarshalJSON(data)
 }
 
 func catchMessage(err *error) {

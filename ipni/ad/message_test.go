@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/ipfs/go-cid"
@@ -100,8 +101,12 @@ func TestBadMessages(t *testing.T) {
 		`{"Cid":{"/":"` + c.String() + `"},"cid":{"/":"z` + strings.Repeat("2", 900_000) + `"}}`,
 		`{"cid":{"/":"z` + strings.Repeat("2", 900_000) + `"},"Cid":{"/":"` + c.String() + `"}}`,
 	} {
+		start := time.Now()
 		if m, err := ad.DecodeMessageJSON([]byte(text)); !errors.Is(err, digest.ErrMismatch) {
 			t.Errorf("%.100s: %v, %v", text, m, err)
+		}
+		if took := time.Since(start); took > 2*time.Second { // base 58 of this length takes several times that
+			t.Errorf("%.100s: took %s", text, took)
 		}
 	}
 	for _, m := range []ad.Message{{}, {CID: c, OrigPeer: strings.Repeat("x", 300)}, {CID: c, Extra: make([]byte, ad.MaxExtra+1)}, {CID: c, Addrs: make([]multiaddr.Multiaddr, ad.MaxAddrs+1)}} {
