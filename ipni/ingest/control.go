@@ -7,9 +7,8 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
-	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
-	"github.com/hashstream/hashstream/ipni/registry"
+	"github.com/hashstream/hashstream/ipni/ingest/walk"
 	"github.com/hashstream/hashstream/kv"
 )
 
@@ -33,22 +32,18 @@ func (in *Ingester) setFrozen(ctx context.Context, frozen bool) error {
 }
 
 // Frozen reports whether the node takes no multihashes.
-func (in *Ingester) Frozen() bool { return in.isFrozen() }
-
-func (in *Ingester) isFrozen() bool {
+func (in *Ingester) Frozen() bool {
 	in.mu.Lock()
-	defer in.mu.Unlock()
-	return in.frozenNow()
+	frozen := in.frozen
+	in.mu.Unlock()
+	return frozen || in.o.Frozen()
 }
-
-// frozenNow is isFrozen; in.mu is held.
-func (in *Ingester) frozenNow() bool { return in.frozen || in.o.Frozen() }
 
 // stir lets all publishers have a turn, as something changed; in.mu is held.
 func (in *Ingester) stir() {
 	now := time.Now()
 	for _, t := range in.tasks {
-		t.due = earlier(t.due, now)
+		t.due = walk.Earlier(t.due, now)
 	}
 	in.notify()
 }
@@ -85,76 +80,10 @@ func (in *Ingester) Allowed(id peer.ID) error { return in.lists.Check(id) }
 // Remove removes all that is known of a provider. What it advertised until now is not
 // added again, even if it is read later; what it advertises from now on is.
 func (in *Ingester) Remove(ctx context.Context, provider peer.ID) error {
-	if err := in.remove(ctx, provider); err != nil {
+	if err := in.applier.RemoveProvider(ctx, provider); err != nil {
 		return fmt.Errorf("ingest: remove provider %s: %w", provider, err)
 	}
 	return nil
-}
-
-func (in *Ingester) remove(ctx context.Context, provider peer.ID) error {
-	if err := provider.Validate(); err != nil {
-		return err
-	}
-	seq, err := in.state.NextSeq(ctx)
-	if err != nil {
-		return err
-	}
-	order := seq << 32
-	unlock, err := in.changes.lock(ctx, provider)
-	if err != nil {
-		return err
-	}
-	err = in.state.SetRemoved(ctx, provider, order)
-	unlock() // who commits from now on sees it, and removes what it put
-	if err != nil {
-		return err
-	}
-	if s, ok := in.sink.(groupRemover); ok {
-		if err := s.RemoveSealed(ctx, ipni.TagProvider(provider), nil, order); err != nil {
-			return err
-		}
-	}
-	for c, err := range in.state.Contexts(ctx, provider) {
-		if err != nil {
-			return err
-		}
-		if err := in.removeContext(ctx, c, order); err != nil {
-			return err
-		}
-	}
-	if in.registry == nil {
-		return nil
-	}
-	ops, err := registry.Remove(provider)
-	if err == nil {
-		err = in.state.Batch(ctx, ops)
-	}
-	return err
-}
-
-// removeContext removes what is known of a context before an order.
-func (in *Ingester) removeContext(ctx context.Context, c ipni.Context, order uint64) error {
-	unlock, err := in.contexts.lock(ctx, c)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if err := in.sink.Remove(ctx, c, order); err != nil {
-		return err
-	}
-	st, err := in.state.Context(ctx, c)
-	if err != nil {
-		return err
-	}
-	if st.MetadataAt < order {
-		if err := in.sink.PutMetadata(ctx, c, nil); err != nil {
-			return err
-		}
-	}
-	if max(st.MetadataAt, st.Epoch) > order { // it was advertised anew meanwhile
-		return nil
-	}
-	return in.state.Batch(ctx, []kv.Op{state.DropContext(c)})
 }
 
 // Restore takes a removal back as far as it holds for what is read later. What was

@@ -148,7 +148,7 @@ func TestEntriesAlwaysFail(t *testing.T) {
 
 // An advertisement that cannot be read must not make those below it be forgotten.
 func TestAdFailsInTheMidst(t *testing.T) {
-	for _, fault := range []error{errors.New("connection reset"), cidMissing} {
+	for _, fault := range []error{errors.New("connection reset"), errMissing} {
 		synctest.Test(t, func(t *testing.T) {
 			p := newPublisher(1)
 			a := p.add(t, "a", hash(1))
@@ -181,11 +181,11 @@ func TestEntriesAppearLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPublisher(1)
 		chunk := p.entries(t, 2, hash(1), hash(2), hash(3))
-		p.fault(chunk, cidMissing)
+		p.fault(chunk, errMissing)
 		a := p.extend(t, ad.Ad{ContextID: []byte("a"), Metadata: metadata(1), Entries: chunk})
 		b := p.add(t, "b", hash(4))
 		gone := p.entries(t, 1, hash(5))
-		p.fault(gone, cidMissing)
+		p.fault(gone, errMissing)
 		c := p.extend(t, ad.Ad{ContextID: []byte("c"), Metadata: metadata(1), Entries: gone})
 		n := newNode(p).start(t, nil)
 		n.sync(t, p)
@@ -381,7 +381,7 @@ func TestRemoveProvider(t *testing.T) {
 		p := newPublisher(1)
 		old := p.add(t, "old", hash(1))
 		hole := p.add(t, "hole", hash(2))
-		p.fault(hole, cidMissing)
+		p.fault(hole, errMissing)
 		p.add(t, "a", hash(3))
 		n := newNode(p).start(t, nil)
 		n.Sync(t.Context(), p.info(), nil)

@@ -485,7 +485,7 @@ func sortCIDs(all []cid.Cid) []cid.Cid {
 	return slices.SortedFunc(slices.Values(all), func(a, b cid.Cid) int { return cmp.Compare(a.KeyString(), b.KeyString()) })
 }
 
-// cidMissing is what a publisher says that has no such block.
-var cidMissing = fmt.Errorf("404: %w", fs.ErrNotExist)
+// errMissing is what a publisher says that has no such block.
+var errMissing = fmt.Errorf("404: %w", fs.ErrNotExist)
 
 func keys[K comparable, V any](m map[K]V) []K { return slices.Collect(maps.Keys(m)) }

@@ -15,7 +15,7 @@
 // is read is the chain below the head that the publisher itself signed, as its
 // [ipni.Chain] returns it: the announced CID is never fetched for being announced. Its
 // addresses are used only if they are public, and replace those that are known only if
-// a newer head was had through them. See package policy for who may speak for whom.
+// a newer head was had through them, or the others do not answer. See package policy for who may speak for whom.
 //
 // # What goes wrong
 //
@@ -45,9 +45,10 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/hashstream/hashstream/ipni"
-	"github.com/hashstream/hashstream/ipni/dhash"
+	"github.com/hashstream/hashstream/ipni/ingest/apply"
 	"github.com/hashstream/hashstream/ipni/ingest/policy"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
+	"github.com/hashstream/hashstream/ipni/ingest/walk"
 	"github.com/hashstream/hashstream/ipni/registry"
 	"github.com/hashstream/hashstream/kv"
 )
@@ -58,26 +59,21 @@ var ErrBusy = errors.New("ingest: too many unknown publishers wait")
 // ErrElsewhere says that another node works on a publisher.
 var ErrElsewhere = errors.New("ingest: another node works on the publisher")
 
-// Open returns the chain of a publisher, whose heads and blocks are verified. A chain
-// that has a method Close is closed when it is no longer used.
-type Open func(ctx context.Context, publisher peer.AddrInfo) (ipni.Chain, error)
-
-// groupRemover is a sink that can remove all groups of a provider at once.
-type groupRemover interface {
-	RemoveSealed(ctx context.Context, provider ipni.ProviderTag, context *dhash.MetadataKey, before uint64) error
-}
+// The parts of the work, which have packages of their own.
+type (
+	Options = walk.Options
+	Trace   = walk.Trace
+	AdEvent = walk.AdEvent
+	Open    = walk.Open
+)
 
 // Ingester reads the chains of publishers.
 type Ingester struct {
-	state    *state.Store
-	sink     ipni.Sink
-	registry *registry.Registry
-	open     Open
-	o        Options
-	lists    *policy.Lists
-	contexts locks[ipni.Context]
-	changes  locks[peer.ID] // of the registry, by provider
-	memory   budget
+	state   *state.Store
+	o       Options
+	lists   *policy.Lists
+	applier *apply.Applier
+	walker  *walk.Walker
 
 	mu      sync.Mutex
 	tasks   map[peer.ID]*task
@@ -98,12 +94,10 @@ type pause struct {
 // New returns an ingester that keeps its state in store, and gives what it learns to sink
 // and to registry, which lies in the same store or is nil.
 func New(store kv.Store, sink ipni.Sink, registry *registry.Registry, open Open, o *Options) *Ingester {
-	in := &Ingester{
-		state: state.New(store), sink: sink, registry: registry, open: open, o: o.defaults(),
-		tasks: map[peer.ID]*task{}, wake: make(chan struct{}),
-	}
+	in := &Ingester{state: state.New(store), o: o.Defaults(), tasks: map[peer.ID]*task{}, wake: make(chan struct{})}
 	in.lists = policy.New(store, in.o.Policy)
-	in.memory.left = in.o.PrefetchMemory
+	in.applier = apply.New(in.state, sink, registry, in.lists, &apply.Options{Writes: in.o.Writes, Timeout: in.o.EntryTimeout, Frozen: in.Frozen})
+	in.walker = walk.New(in.state, in.applier, registry, in.lists, open, in.Frozen, &in.o)
 	return in
 }
 
@@ -117,8 +111,8 @@ func (in *Ingester) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		in.o.Trace.paused(fmt.Errorf("ingest: load state: %w", err))
-		if !sleep(ctx, backoff(tries, time.Second, in.o.MaxPause)) {
+		in.tracePause(fmt.Errorf("ingest: load state: %w", err))
+		if !sleep(ctx, walk.Backoff(tries, time.Second, in.o.MaxPause)) {
 			return context.Cause(ctx)
 		}
 	}
@@ -128,7 +122,7 @@ func (in *Ingester) Run(ctx context.Context) error {
 	}
 	for sleep(ctx, in.o.Refresh) {
 		if err := in.load(ctx, false); err != nil && ctx.Err() == nil {
-			in.o.Trace.paused(fmt.Errorf("ingest: load state: %w", err))
+			in.tracePause(fmt.Errorf("ingest: load state: %w", err))
 		}
 	}
 	workers.Wait()
@@ -166,8 +160,8 @@ func (in *Ingester) load(ctx context.Context, first bool) error {
 		if !first || p.ContactAt.IsZero() {
 			t.headAt = now
 		}
-		if in.stopped(&p, now) {
-			t.headAt = never
+		if in.walker.Stopped(&p, now) {
+			t.headAt = walk.Never()
 		}
 		t.due = now
 	}
@@ -178,7 +172,7 @@ func (in *Ingester) load(ctx context.Context, first bool) error {
 // Announce tells that a publisher says it has something new. It is durable when it
 // returns, and worked on later. The cid is a hint and may be undefined.
 func (in *Ingester) Announce(ctx context.Context, hint cid.Cid, publisher peer.AddrInfo) error {
-	if _, err := in.want(ctx, publisher, func(t *task) { t.hint, t.hintTries = hint, 0 }, hint); err != nil {
+	if _, err := in.want(ctx, publisher, func(t *task) { t.wish.Hint = hint }, hint); err != nil {
 		return fmt.Errorf("ingest: announce %s of %s: %w", hint, publisher.ID, err)
 	}
 	return nil
@@ -195,7 +189,7 @@ func (in *Ingester) want(ctx context.Context, publisher peer.AddrInfo, f func(*t
 	if !in.o.Owns(publisher.ID) {
 		return nil, ErrElsewhere
 	}
-	row, known, err := in.publisher(ctx, publisher.ID)
+	row, known, err := in.row(ctx, publisher.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +217,7 @@ func (in *Ingester) want(ctx context.Context, publisher peer.AddrInfo, f func(*t
 	}
 	in.mu.Unlock()
 	if !known {
-		row.Addrs, row.WantedAt = addrBytes(addrs), time.Now()
+		row.Addrs, row.WantedAt = walk.AddrBytes(addrs), time.Now()
 		if err := in.state.Batch(ctx, []kv.Op{state.PutPublisher(&row)}); err != nil {
 			return nil, err
 		}
@@ -232,12 +226,12 @@ func (in *Ingester) want(ctx context.Context, publisher peer.AddrInfo, f func(*t
 	defer in.mu.Unlock()
 	now := time.Now()
 	if len(addrs) > 0 {
-		t.addrs = addrs
+		t.wish.Addrs = addrs
 	}
 	// Whoever announces must not make us ask more often than is good for the publisher.
 	t.urgent = true
-	t.headAt = earlier(t.headAt, later(now, t.askedAt.Add(in.o.HeadInterval)))
-	t.due = earlier(t.due, t.headAt)
+	t.headAt = walk.Earlier(t.headAt, walk.Later(now, t.askedAt.Add(in.o.HeadInterval)))
+	t.due = walk.Earlier(t.due, t.headAt)
 	t.wants++
 	f(t)
 	in.notify()
@@ -262,9 +256,9 @@ func (in *Ingester) Sync(ctx context.Context, publisher peer.AddrInfo, o *SyncOp
 	done := make(chan error, 1)
 	_, err := in.want(ctx, publisher, func(t *task) {
 		t.headAt, t.due = time.Now(), time.Now()
-		t.waiters, t.all = append(t.waiters, done), true
+		t.waiters, t.wish.All = append(t.waiters, done), true
 		if o.Resync {
-			t.resync = &o.Depth
+			t.wish.Resync = &o.Depth
 		}
 	}, cid.Undef)
 	if err == nil {
@@ -283,7 +277,7 @@ func (in *Ingester) Sync(ctx context.Context, publisher peer.AddrInfo, o *SyncOp
 // Resync processes the newest depth advertisements of a known publisher again, 0 for
 // all, when their turn comes.
 func (in *Ingester) Resync(ctx context.Context, publisher peer.ID, depth uint64) error {
-	if _, err := in.want(ctx, peer.AddrInfo{ID: publisher}, func(t *task) { t.resync = &depth }, cid.Undef); err != nil {
+	if _, err := in.want(ctx, peer.AddrInfo{ID: publisher}, func(t *task) { t.wish.Resync = &depth }, cid.Undef); err != nil {
 		return fmt.Errorf("ingest: resync %s: %w", publisher, err)
 	}
 	return nil

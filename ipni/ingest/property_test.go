@@ -133,7 +133,7 @@ func anyOrder(t *testing.T, seed uint64) {
 	chain := randomChain(t, r, p, []peer.ID{p.id, other.id}, 40)
 	var faults []cid.Cid
 	spoil := func(c cid.Cid) {
-		err := []error{nil, errors.New("timeout"), cidMissing}[r.IntN(3)]
+		err := []error{nil, errors.New("timeout"), errMissing}[r.IntN(3)]
 		p.fault(c, err)
 		faults = append(faults, c)
 	}
@@ -165,7 +165,7 @@ func anyOrder(t *testing.T, seed uint64) {
 	m.boot(-1, false)
 	n.start(t, o)
 	if r.IntN(4) == 0 {
-		if err := n.Resync(t.Context(), p.id, uint64(r.IntN(50))); err != nil && !errors.Is(err, cidMissing) {
+		if err := n.Resync(t.Context(), p.id, uint64(r.IntN(50))); err != nil && !errors.Is(err, errMissing) {
 			t.Logf("resync: %v", err)
 		}
 	}

@@ -2,21 +2,18 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"hash/fnv"
-	"io"
-	"math/rand/v2"
-	"sync"
+	"io/fs"
 	"time"
 
-	"github.com/ipfs/go-cid"
+	"github.com/hashstream/hashstream/ipni/ingest/state"
+	"github.com/hashstream/hashstream/ipni/ingest/walk"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/multiformats/go-multiaddr"
-
-	"github.com/hashstream/hashstream/ipni"
 )
 
 // task is what is to be done for one publisher. Its fields are guarded by the mutex of
-// the ingester, except those that only the worker uses that has set busy.
+// the ingester, except visit, which is the worker's that has set busy.
 type task struct {
 	id      peer.ID
 	busy    bool
@@ -27,24 +24,14 @@ type task struct {
 	due     time.Time // of the next turn
 	headAt  time.Time // when its head is to be asked for
 	askedAt time.Time // when it was last asked for its head
-	addrs   []multiaddr.Multiaddr
-	hint    cid.Cid // announced, and not seen yet
-
-	hintTries int
-	resync    *uint64 // depth that is to be read again
-	all       bool    // what could not be read is to be tried now
-	waiters   []chan error
-
-	// Of the worker:
-	chain   ipni.Chain
-	through string    // the addresses of chain
-	segment *segment  // what is fetched of the current one
-	free    time.Time // when what was read is paid for, by the limits of rates
+	wish    walk.Wish
+	waiters []chan error
+	visit   walk.Visit
 }
 
 // addTask adds a publisher; in.mu is held.
 func (in *Ingester) addTask(id peer.ID, known bool) *task {
-	t := &task{id: id, known: known, due: never, headAt: never}
+	t := &task{id: id, known: known, due: walk.Never(), headAt: walk.Never(), visit: walk.Visit{ID: id}}
 	in.tasks[id] = t
 	if !known {
 		in.unknown++
@@ -101,10 +88,10 @@ func (in *Ingester) take(n int) (*task, time.Duration, <-chan struct{}) {
 		switch {
 		case t.busy:
 		case t.due.After(now):
-			next = earlier(next, t.due)
+			next = walk.Earlier(next, t.due)
 		case !in.o.Owns(t.id):
 			t.due = now.Add(in.o.Refresh)
-			next = earlier(next, t.due)
+			next = walk.Earlier(next, t.due)
 		case best == nil, in.before(t, best, n%4 != 3):
 			best = t
 		}
@@ -124,11 +111,12 @@ func (in *Ingester) before(a, b *task, prefer bool) bool {
 	return a.served < b.served
 }
 
-// isUrgent reports whether a publisher was announced while it is worked on.
-func (in *Ingester) isUrgent(t *task) bool {
+// news reports whether a publisher was announced while it is worked on, and may be asked
+// for its head.
+func (in *Ingester) news(t *task, wants uint64) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return t.urgent && !t.headAt.After(time.Now())
+	return t.wants != wants && !t.headAt.After(time.Now())
 }
 
 // pause makes everything wait as the sink or the store failed.
@@ -136,9 +124,9 @@ func (in *Ingester) pause(err error) {
 	in.mu.Lock()
 	in.paused.tries++
 	in.paused.cause = err
-	in.paused.until = time.Now().Add(backoff(in.paused.tries, time.Second, in.o.MaxPause))
+	in.paused.until = time.Now().Add(walk.Backoff(in.paused.tries, time.Second, in.o.MaxPause))
 	in.mu.Unlock()
-	in.o.Trace.paused(err)
+	in.tracePause(err)
 }
 
 // resume says that the sink and the store work.
@@ -151,25 +139,100 @@ func (in *Ingester) resume() {
 // closeChains closes the chains of all tasks after the workers have ended.
 func (in *Ingester) closeChains() {
 	for _, t := range in.tasks {
-		t.closeChain()
+		t.visit.Close()
 	}
 }
 
-func (t *task) closeChain() {
-	if c, ok := t.chain.(io.Closer); ok {
-		c.Close() // nothing was written to it
+// tracePause tells who observes that everything waits.
+func (in *Ingester) tracePause(err error) {
+	if in.o.Trace.Paused != nil {
+		in.o.Trace.Paused(err)
 	}
-	t.chain, t.through = nil, ""
 }
 
-// backoff is a pause after a number of failures: doubled each time, up to limit, and
-// spread so that those who failed together do not come back together.
-func backoff(tries uint64, first, limit time.Duration) time.Duration {
-	d := min(first<<min(tries-1, 20), limit)
-	if d <= 0 {
-		d = limit
+// row returns the row of a publisher, and whether there is one.
+func (in *Ingester) row(ctx context.Context, id peer.ID) (state.Publisher, bool, error) {
+	p, err := in.state.Publisher(ctx, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return state.Publisher{ID: id}, false, nil
 	}
-	return d - time.Duration(rand.Int64N(int64(d)/4+1))
+	return p, err == nil, err
+}
+
+// serve takes the turn of a task, and says when its next one is due.
+func (in *Ingester) serve(ctx context.Context, t *task) {
+	in.mu.Lock()
+	wish, wants := t.wish, t.wants
+	wish.Head = !t.headAt.After(time.Now())
+	in.mu.Unlock()
+	out, err := in.walker.Turn(ctx, &t.visit, wish, func() bool { return in.news(t, wants) })
+	if err != nil || ctx.Err() != nil {
+		if ctx.Err() == nil {
+			in.pause(err)
+		}
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		t.busy, t.due = false, time.Now()
+		return
+	}
+	in.resume()
+	in.finish(t, wants, out)
+}
+
+// finish says when the next turn is due. wants is what t had when its turn began: if it
+// was announced meanwhile, that is not forgotten.
+func (in *Ingester) finish(t *task, wants uint64, out walk.Outcome) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	now, news := time.Now(), t.wants != wants
+	t.busy = false
+	if !t.known && !out.Publisher.ContactAt.IsZero() {
+		t.known = true
+		in.unknown--
+	}
+	left := false
+	switch {
+	case in.lists.Check(t.id) != nil:
+		t.headAt, t.due = walk.Never(), walk.Never()
+	case out.Err != nil && in.walker.Stopped(&out.Publisher, now):
+		t.headAt, t.due = walk.Never(), walk.Never()
+		if !t.known {
+			in.dropTask(t)
+		}
+	case out.Err != nil:
+		t.due = now.Add(walk.Backoff(out.Publisher.Tries, time.Second, in.o.PollRetry))
+		if !news {
+			t.headAt = t.due
+		}
+		t.due = walk.Earlier(t.due, t.headAt) // perhaps it was announced elsewhere
+	default:
+		in.asked(t, news, out.Asked)
+		left = out.Left
+		t.due = walk.Earlier(out.Due, t.headAt)
+	}
+	t.urgent = t.urgent && !t.headAt.After(now) && out.Err == nil
+	if !news && !left {
+		for _, w := range t.waiters {
+			w <- out.Cause
+		}
+		t.waiters = nil
+	}
+	in.notify()
+}
+
+// asked says when the head of t is to be asked for again, if it was: soon, if it was
+// announced meanwhile. in.mu is held.
+func (in *Ingester) asked(t *task, news bool, pause time.Duration) {
+	if pause == 0 {
+		return
+	}
+	t.askedAt = time.Now()
+	if news {
+		t.headAt = walk.Earlier(t.headAt, t.askedAt.Add(in.o.HeadInterval))
+		return
+	}
+	t.headAt = t.askedAt.Add(pause)
+	t.wish = walk.Wish{Hint: t.wish.Hint}
 }
 
 // spread returns a part of d that depends on the publisher.
@@ -189,75 +252,4 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-func earlier(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
-}
-
-// locks is a lock for each key that is in use.
-type locks[K comparable] struct {
-	mu   sync.Mutex
-	held map[K]chan struct{}
-}
-
-// lock waits until no other holds key and returns the unlock.
-func (l *locks[K]) lock(ctx context.Context, key K) (func(), error) {
-	for {
-		l.mu.Lock()
-		if l.held == nil {
-			l.held = map[K]chan struct{}{}
-		}
-		busy, ok := l.held[key]
-		if !ok {
-			mine := make(chan struct{})
-			l.held[key] = mine
-			l.mu.Unlock()
-			return func() {
-				l.mu.Lock()
-				delete(l.held, key)
-				l.mu.Unlock()
-				close(mine)
-			}, nil
-		}
-		l.mu.Unlock()
-		select {
-		case <-busy:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-	}
-}
-
-// budget is bytes that may be held.
-type budget struct {
-	mu   sync.Mutex
-	left int64
-}
-
-// take reports whether n could be taken.
-func (b *budget) take(n int64) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.left < n {
-		return false
-	}
-	b.left -= n
-	return true
-}
-
-func (b *budget) give(n int64) {
-	b.mu.Lock()
-	b.left += n
-	b.mu.Unlock()
 }

@@ -377,7 +377,7 @@ func TestTwoPublishersOneProvider(t *testing.T) {
 		put(p, 1)
 		n.sync(t, p)
 		q.extend(t, ad.Ad{Provider: x.id, ContextID: []byte("c"), Remove: true})
-		q.fault(q.head(), cidMissing)
+		q.fault(q.head(), errMissing)
 		n.Sync(t.Context(), q.info(), nil)
 		put(p, 2)
 		n.sync(t, p)

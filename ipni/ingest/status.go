@@ -10,6 +10,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/hashstream/hashstream/ipni/ingest/state"
+	"github.com/hashstream/hashstream/ipni/ingest/walk"
 )
 
 // Status is how far the chain of a publisher is read.
@@ -77,19 +78,19 @@ func (in *Ingester) Statuses(ctx context.Context) ([]Status, error) {
 }
 
 func (in *Ingester) status(ctx context.Context, p state.Publisher) (Status, error) {
-	tn := turn{in: in, t: &task{id: p.ID}}
-	if err := tn.load(ctx); err != nil {
+	gaps, missing, deferred, err := in.walker.Gaps(ctx, p.ID)
+	if err != nil {
 		return Status{}, fmt.Errorf("ingest: status of %s: %w", p.ID, err)
 	}
 	s := Status{
-		Publisher: peer.AddrInfo{ID: p.ID, Addrs: parseAddrs(p.Addrs)}, Head: p.Head, HeadAt: p.HeadAt, ContactAt: p.ContactAt,
-		LastAd: p.LastAd, LastAdAt: p.LastAdTime, Ads: p.Ads, Skipped: p.Skips, Multihashes: p.Multihash, Lag: lag(tn.gaps),
-		Missing: tn.retry != never, Deferred: tn.deferred, Error: p.Error, Inactive: p.Inactive, Blocked: in.lists.Check(p.ID) != nil,
+		Publisher: peer.AddrInfo{ID: p.ID, Addrs: walk.ParseAddrs(p.Addrs)}, Head: p.Head, HeadAt: p.HeadAt, ContactAt: p.ContactAt,
+		LastAd: p.LastAd, LastAdAt: p.LastAdTime, Ads: p.Ads, Skipped: p.Skips, Multihashes: p.Multihash, Lag: walk.Lag(gaps),
+		Missing: missing, Deferred: deferred, Error: p.Error, Inactive: p.Inactive, Blocked: in.lists.Check(p.ID) != nil,
 	}
 	if p.Error != "" {
 		s.ErrorAt = p.FailedAt
 	}
-	for _, g := range tn.gaps {
+	for _, g := range gaps {
 		s.Gaps = append(s.Gaps, Gap{
 			From: g.From, Depth: g.Depth, Resync: g.Resync, Left: g.Size - g.Done,
 			Cause: g.Cause, RetryAt: g.RetryAt, Broken: g.Parked,
@@ -99,7 +100,7 @@ func (in *Ingester) status(ctx context.Context, p state.Publisher) (Status, erro
 	defer in.mu.Unlock()
 	if t, ok := in.tasks[p.ID]; ok {
 		s.Active = t.busy
-		if t.due.Before(never) {
+		if t.due.Before(walk.Never()) {
 			s.Next = t.due
 		}
 	}
@@ -119,7 +120,7 @@ type AdStatus struct {
 // AdStatus returns what became of an advertisement. One that is announced and not yet
 // seen is pending. One of which nothing is known is no error.
 func (in *Ingester) AdStatus(ctx context.Context, c cid.Cid) (AdStatus, error) {
-	s := AdStatus{CID: c, Frozen: in.isFrozen()}
+	s := AdStatus{CID: c, Frozen: in.Frozen()}
 	if !c.Defined() {
 		return s, fmt.Errorf("ingest: status of no advertisement: %w", fs.ErrInvalid)
 	}
@@ -134,7 +135,7 @@ func (in *Ingester) AdStatus(ctx context.Context, c cid.Cid) (AdStatus, error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	for _, t := range in.tasks {
-		if t.hint == c {
+		if t.wish.Hint == c {
 			s.Status, s.Reason = state.Pending, "announced"
 		}
 	}

@@ -107,6 +107,11 @@ type Gap struct {
 // Top returns the order of the newest advertisement that is left.
 func (g *Gap) Top() uint64 { return Order(g.Seq, g.Depth) }
 
+// ClearResume forgets progress in the midst of an advertisement.
+func (g *Gap) ClearResume() {
+	g.Resume, g.ResumeDone, g.ResumeCount, g.ResumeBytes = cid.Undef, 0, 0, 0
+}
+
 // Ad is what became of an advertisement.
 type Ad struct {
 	Status Status

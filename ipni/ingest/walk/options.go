@@ -1,4 +1,4 @@
-package ingest
+package walk
 
 import (
 	"time"
@@ -56,8 +56,8 @@ type Options struct {
 	Trace Trace
 }
 
-// never is a time that does not come.
-var never = time.Unix(1<<40, 0)
+// Never returns a time that does not come.
+func Never() time.Time { return time.Unix(1<<40, 0) }
 
 // or returns v, or d if v is zero.
 func or[T comparable](v *T, d T) {
@@ -67,7 +67,8 @@ func or[T comparable](v *T, d T) {
 	}
 }
 
-func (o *Options) defaults() Options {
+// Defaults returns o, which may be nil, with the default of each field that is zero.
+func (o *Options) Defaults() Options {
 	var d Options
 	if o != nil {
 		d = *o
@@ -157,11 +158,5 @@ func (t Trace) ad(e AdEvent) {
 func (t Trace) failed(id peer.ID, err error) {
 	if t.Failed != nil {
 		t.Failed(id, err)
-	}
-}
-
-func (t Trace) paused(err error) {
-	if t.Paused != nil {
-		t.Paused(err)
 	}
 }

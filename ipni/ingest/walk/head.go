@@ -1,4 +1,4 @@
-package ingest
+package walk
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multiaddr"
 
+	"github.com/hashstream/hashstream/ipni/ingest/apply"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
 	"github.com/hashstream/hashstream/kv"
 )
@@ -27,20 +28,17 @@ const maxParked = 16
 
 // askHead asks the publisher for its head, and opens a gap if that is new.
 func (tn *turn) askHead(ctx context.Context) error {
-	in, t := tn.in, tn.t
-	in.mu.Lock()
-	announced, hint, resync, all := t.addrs, t.hint, t.resync, t.all
-	in.mu.Unlock()
-	if tn.open() >= in.o.MaxGaps {
-		tn.asked(gapsPause)
+	w, v, wish := tn.w, tn.v, tn.wish
+	if tn.open() >= w.o.MaxGaps {
+		tn.out.Asked = gapsPause
 		return nil // status shows the gaps with their causes
 	}
-	head, news, err := tn.headThrough(ctx, announced)
+	head, news, err := tn.headThrough(ctx, wish.Addrs)
 	if err != nil || !news { // what was announced is no better than what is known
-		if known := parseAddrs(tn.row.Addrs); len(known) > 0 {
+		if known := ParseAddrs(tn.row.Addrs); len(known) > 0 {
 			h, n, err2 := tn.headThrough(ctx, known)
-			if err == nil && err2 != nil {
-				err2 = nil // the publisher answered
+			if err == nil && err2 != nil { // then it is where it answered
+				tn.row.Addrs, err2 = AddrBytes(wish.Addrs), nil
 			} else {
 				head, news = h, n
 			}
@@ -48,47 +46,30 @@ func (tn *turn) askHead(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		in.o.Trace.head(t.id, cid.Undef, err)
-		if asSerious(err) {
+		w.o.Trace.head(tn.v.ID, cid.Undef, err)
+		if apply.IsSerious(err) {
 			return err
 		}
 		return fmt.Errorf("ask for head: %w", err)
 	}
-	in.o.Trace.head(t.id, head, nil)
-	if err := tn.accept(ctx, head, news, all, resync); err != nil {
+	w.o.Trace.head(tn.v.ID, head, nil)
+	if err := tn.accept(ctx, head, news); err != nil {
 		return err
 	}
-	pause := in.o.PollInterval
-	if hint.Defined() && !news && hint != head && t.hintTries < maxHintTries {
-		if a, err := in.state.Ad(ctx, hint); err != nil {
-			return grave(err)
+	pause := w.o.PollInterval
+	if wish.Hint != v.hint {
+		v.hint, v.hintTries = wish.Hint, 0
+	}
+	if v.hint.Defined() && !news && v.hint != head && v.hintTries < maxHintTries {
+		if a, err := w.state.Ad(ctx, v.hint); err != nil {
+			return apply.Grave(err)
 		} else if a.Status == state.Unknown {
-			t.hintTries++
-			pause = 5 * time.Second << (2 * (t.hintTries - 1))
+			v.hintTries++
+			pause = 5 * time.Second << (2 * (v.hintTries - 1))
 		}
 	}
-	tn.asked(pause)
+	tn.out.Asked = pause
 	return nil
-}
-
-func asSerious(err error) bool {
-	var s serious
-	return errors.As(err, &s)
-}
-
-// asked notes that the head was asked for, and when it will be again: soon, if it was
-// announced meanwhile.
-func (tn *turn) asked(pause time.Duration) {
-	in, t := tn.in, tn.t
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	t.askedAt = time.Now()
-	if t.wants != tn.wants {
-		t.headAt = earlier(t.headAt, t.askedAt.Add(in.o.HeadInterval))
-		return
-	}
-	t.headAt = t.askedAt.Add(pause)
-	t.addrs, t.resync, t.all = nil, nil, false
 }
 
 // open returns how many gaps can still be worked on.
@@ -110,70 +91,69 @@ func (tn *turn) headThrough(ctx context.Context, addrs []multiaddr.Multiaddr) (c
 	if err := tn.connect(ctx, addrs); err != nil {
 		return cid.Undef, false, err
 	}
-	fetch, cancel := context.WithTimeout(ctx, tn.in.o.FetchTimeout)
+	fetch, cancel := context.WithTimeout(ctx, tn.w.o.FetchTimeout)
 	defer cancel()
-	head, err := tn.t.chain.Head(fetch)
+	head, err := tn.v.chain.Head(fetch)
 	if errors.Is(err, fs.ErrNotExist) {
 		return cid.Undef, false, nil
 	}
 	if err != nil {
 		return cid.Undef, false, err
 	}
-	a, err := tn.in.state.Ad(ctx, head)
+	a, err := tn.w.state.Ad(ctx, head)
 	if err != nil {
-		return cid.Undef, false, grave(err)
+		return cid.Undef, false, apply.Grave(err)
 	}
 	// Old heads are signed, too: who serves one has nothing new.
 	news := a.Status == state.Unknown || a.Tag != tn.tag
 	if news || len(tn.row.Addrs) == 0 {
-		tn.row.Addrs = addrBytes(addrs)
+		tn.row.Addrs = AddrBytes(addrs)
 	}
 	return head, news, nil
 }
 
 // accept records a head, with a gap if it is new, and one for what is to be read again.
-// If all is set, what could not be read is tried again now.
-func (tn *turn) accept(ctx context.Context, head cid.Cid, news, all bool, resync *uint64) error {
-	in, now := tn.in, time.Now()
+func (tn *turn) accept(ctx context.Context, head cid.Cid, news bool) error {
+	w, now := tn.w, time.Now()
 	tn.row.ContactAt, tn.row.Inactive = now, false
 	tn.row.Tries, tn.row.Error = 0, ""
 	var ops []kv.Op
-	if all || resync != nil {
+	if tn.wish.All || tn.wish.Resync != nil {
 		for _, g := range tn.gaps {
 			g.RetryAt, g.Parked = time.Time{}, false
-			ops = append(ops, state.PutGap(tn.t.id, g))
+			ops = append(ops, state.PutGap(tn.v.ID, g))
 		}
 	}
 	if news {
-		g := &state.Gap{From: head, Stop: tn.row.Head, Limit: in.o.Depth}
+		g := &state.Gap{From: head, Stop: tn.row.Head, Limit: w.o.Depth}
 		if !tn.row.Head.Defined() {
-			g.Limit = in.o.FirstDepth
+			g.Limit = w.o.FirstDepth
 		}
 		if err := tn.openGap(ctx, g); err != nil {
 			return err
 		}
-		ops = append(ops, state.PutGap(tn.t.id, g), state.PutAd(head, state.Ad{Status: state.Pending, Tag: tn.tag, Order: g.Top(), At: now}))
+		ops = append(ops, state.PutGap(tn.v.ID, g), state.PutAd(head, state.Ad{Status: state.Pending, Tag: tn.tag, Order: g.Top(), At: now}))
 		tn.row.Head, tn.row.HeadAt = head, now
 	}
-	if resync != nil && tn.row.Head.Defined() {
-		g := &state.Gap{From: tn.row.Head, Limit: in.o.Depth, Resync: true}
-		if *resync > 0 {
-			g.Limit = min(*resync, g.Limit)
+	if tn.wish.Resync != nil && tn.row.Head.Defined() {
+		g := &state.Gap{From: tn.row.Head, Limit: w.o.Depth, Resync: true}
+		if *tn.wish.Resync > 0 {
+			g.Limit = min(*tn.wish.Resync, g.Limit)
 		}
 		if err := tn.openGap(ctx, g); err != nil {
 			return err
 		}
-		ops = append(ops, state.PutGap(tn.t.id, g))
+		ops = append(ops, state.PutGap(tn.v.ID, g))
 	}
 	ops = append(ops, tn.prune()...)
-	return grave(in.state.Batch(ctx, append(ops, state.PutPublisher(&tn.row))))
+	return apply.Grave(w.state.Batch(ctx, append(ops, state.PutPublisher(&tn.row))))
 }
 
 // openGap numbers a gap and adds it to those of the turn.
 func (tn *turn) openGap(ctx context.Context, g *state.Gap) error {
-	seq, err := tn.in.state.NextSeq(ctx)
+	seq, err := tn.w.state.NextSeq(ctx)
 	if err != nil {
-		return grave(err)
+		return apply.Grave(err)
 	}
 	g.Seq = seq
 	tn.gaps = append([]*state.Gap{g}, tn.gaps...)
@@ -190,7 +170,7 @@ func (tn *turn) prune() (ops []kv.Op) {
 		if !g.Parked || parked <= maxParked {
 			return false
 		}
-		ops = append(ops, state.DropGap(tn.t.id, g.Seq)...)
+		ops = append(ops, state.DropGap(tn.v.ID, g.Seq)...)
 		return true
 	})
 	return ops

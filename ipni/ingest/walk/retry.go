@@ -1,13 +1,13 @@
-package ingest
+package walk
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"time"
 
-	"errors"
-
+	"github.com/hashstream/hashstream/ipni/ingest/apply"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
 	"github.com/hashstream/hashstream/kv"
 )
@@ -16,25 +16,25 @@ import (
 const retriesTurn = 64
 
 // addRetry returns the write that has entries asked for later.
-func (tn *turn) addRetry(it *item, res result) kv.Op {
+func (tn *turn) addRetry(it *item, res apply.Result) kv.Op {
 	now := time.Now()
-	r := state.Retry{Deferred: res.deferred, CID: it.cid, Order: it.order, First: now, Cause: res.reason}
+	r := state.Retry{Deferred: res.Deferred, CID: it.CID, Order: it.Order, First: now, Cause: res.Reason}
 	if r.Deferred {
 		tn.deferred = true
 	} else {
-		r.Due = now.Add(tn.in.o.EntryRetry)
-		tn.retry = earlier(tn.retry, r.Due)
+		r.Due = now.Add(tn.w.o.EntryRetry)
+		tn.retry = Earlier(tn.retry, r.Due)
 	}
-	return state.PutRetry(tn.t.id, r)
+	return state.PutRetry(tn.v.ID, r)
 }
 
 // loadRetries finds out when a retry is due, and whether there are deferred ones.
 func (tn *turn) loadRetries(ctx context.Context) error {
-	tn.retry, tn.deferred = never, false
+	tn.retry, tn.deferred = Never(), false
 	for _, deferred := range []bool{false, true} {
-		for r, err := range tn.in.state.Retries(ctx, tn.t.id, deferred) {
+		for r, err := range tn.w.state.Retries(ctx, tn.v.ID, deferred) {
 			if err != nil {
-				return grave(err)
+				return apply.Grave(err)
 			}
 			if deferred {
 				tn.deferred = true
@@ -53,12 +53,12 @@ func (tn *turn) retries(ctx context.Context) error {
 	var list []state.Retry
 	now := time.Now()
 	for _, deferred := range []bool{false, true} {
-		if deferred && tn.in.isFrozen() {
+		if deferred && tn.w.frozen() {
 			continue
 		}
-		for r, err := range tn.in.state.Retries(ctx, tn.t.id, deferred) {
+		for r, err := range tn.w.state.Retries(ctx, tn.v.ID, deferred) {
 			if err != nil {
-				return grave(err)
+				return apply.Grave(err)
 			}
 			if r.Due.After(now) || len(list) >= retriesTurn {
 				break
@@ -81,21 +81,22 @@ func (tn *turn) retries(ctx context.Context) error {
 // they are missing, the publisher is to blame, and the retry stays for a while.
 func (tn *turn) try(ctx context.Context, r state.Retry) error {
 	began := time.Now()
-	row, err := tn.in.state.Ad(ctx, r.CID)
+	row, err := tn.w.state.Ad(ctx, r.CID)
 	if err != nil {
-		return grave(err)
+		return apply.Grave(err)
 	}
 	it, err := tn.fetchAd(ctx, r.CID, row)
-	it.cid, it.order = r.CID, r.Order
+	it.CID, it.Order = r.CID, r.Order
 	if errors.Is(err, fs.ErrNotExist) { // the advertisement itself
-		return tn.again(ctx, &it, result{reason: err.Error(), missing: true}, r, began)
+		return tn.again(ctx, &it, apply.Result{Reason: err.Error(), Missing: true}, r, began)
 	}
 	if err != nil {
 		return err
 	}
-	res, err := tn.apply(ctx, &it, state.Floor(tn.gaps, r.Order, 0, 0), source{})
-	if err != nil && !asSerious(err) && ctx.Err() == nil && tn.answers(ctx) {
-		res, err = result{reason: err.Error(), missing: true, heeded: true}, nil
+	src := tn.source(state.Floor(tn.gaps, r.Order, 0, 0))
+	res, err := tn.w.applier.Apply(ctx, &it.Item, src)
+	if err != nil && !apply.IsSerious(err) && ctx.Err() == nil && tn.answers(ctx) {
+		res, err = apply.Result{Reason: err.Error(), Missing: true, Heeded: true}, nil
 	}
 	if err != nil {
 		return err
@@ -104,30 +105,30 @@ func (tn *turn) try(ctx context.Context, r state.Retry) error {
 }
 
 // again records what came of a retry.
-func (tn *turn) again(ctx context.Context, it *item, res result, r state.Retry, began time.Time) error {
+func (tn *turn) again(ctx context.Context, it *item, res apply.Result, r state.Retry, began time.Time) error {
 	now := time.Now()
-	ops := []kv.Op{state.DropRetry(tn.t.id, r)}
+	ops := []kv.Op{state.DropRetry(tn.v.ID, r)}
 	switch {
-	case !res.missing:
-	case res.deferred: // frozen again
+	case !res.Missing:
+	case res.Deferred: // frozen again
 		r.Deferred, r.Due = true, time.Time{}
-		ops = append(ops, state.PutRetry(tn.t.id, r))
-	case !r.Deferred && now.Sub(r.First) >= tn.in.o.EntryGiveUp:
-		res.missing, res.status = false, state.Skipped
-		res.reason = state.Cut(fmt.Sprintf("given up after %s: %s", tn.in.o.EntryGiveUp, res.reason))
+		ops = append(ops, state.PutRetry(tn.v.ID, r))
+	case !r.Deferred && now.Sub(r.First) >= tn.w.o.EntryGiveUp:
+		res.Missing, res.Status = false, state.Skipped
+		res.Reason = state.Cut(fmt.Sprintf("given up after %s: %s", tn.w.o.EntryGiveUp, res.Reason))
 	default:
 		if r.Deferred { // it was never asked for before
 			r.Deferred, r.First, r.Tries = false, now, 0
 		}
 		r.Tries++
-		r.Cause, r.Due = state.Cut(res.reason), now.Add(backoff(r.Tries+1, tn.in.o.EntryRetry, 24*time.Hour))
-		ops = append(ops, state.PutRetry(tn.t.id, r))
+		r.Cause, r.Due = state.Cut(res.Reason), now.Add(Backoff(r.Tries+1, tn.w.o.EntryRetry, 24*time.Hour))
+		ops = append(ops, state.PutRetry(tn.v.ID, r))
 	}
-	if res.missing {
-		res.status = state.Pending
+	if res.Missing {
+		res.Status = state.Pending
 	}
 	tn.pay(1, 0)
-	if err := tn.commit(ctx, it, res, ops); err != nil {
+	if err := tn.commit(ctx, it, tn.source(0), res, ops); err != nil {
 		return err
 	}
 	tn.event(it, res, began)

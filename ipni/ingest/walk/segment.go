@@ -1,4 +1,4 @@
-package ingest
+package walk
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
+	"github.com/hashstream/hashstream/ipni/ingest/apply"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
 	"github.com/hashstream/hashstream/kv"
 )
@@ -25,15 +26,9 @@ const (
 
 // item is an advertisement of a segment.
 type item struct {
-	cid   cid.Cid
-	order uint64
-	ad    *ad.Ad   // nil if it is bad
-	bad   error    // why
-	row   state.Ad // before this
-	size  int      // bytes
-	prev  cid.Cid
-
-	removed bool // its context is removed by a newer one of the segment
+	apply.Item
+	size int // bytes
+	prev cid.Cid
 }
 
 // segment is what is fetched of the current segment of a gap, oldest first.
@@ -50,16 +45,16 @@ func (tn *turn) fetchAd(ctx context.Context, c cid.Cid, row state.Ad) (item, err
 	if err != nil {
 		return item{}, err
 	}
-	it := item{cid: c, row: row, size: len(block)}
-	if it.ad, it.bad = ad.Decode(c, block); it.bad != nil {
-		it.ad = nil
-		it.prev, err = previous(c, block)
+	it := item{Item: apply.Item{CID: c, Row: row}, size: len(block)}
+	if it.Ad, it.Bad = ad.Decode(c, block); it.Bad != nil {
+		it.Ad = nil
+		it.prev, err = apply.Previous(c, block)
 		if err != nil {
 			return it, brokenChain{err}
 		}
 		return it, nil
 	}
-	it.prev = it.ad.Previous
+	it.prev = it.Ad.Previous
 	return it, nil
 }
 
@@ -71,11 +66,11 @@ func (b brokenChain) Unwrap() error { return b.error }
 // fetchSegment fetches the next segment of g from its newest advertisement on, and
 // records what it consists of. It may be empty: then g changed, or is done.
 func (tn *turn) fetchSegment(ctx context.Context, g *state.Gap) (*segment, error) {
-	in, began := tn.in, time.Now()
-	size := min(in.o.SegmentAds, firstSegment<<min(g.Segments, 20))
+	w, began := tn.w, time.Now()
+	size := min(w.o.SegmentAds, firstSegment<<min(g.Segments, 20))
 	s := &segment{seq: g.Seq}
 	next, stopped := g.From, error(nil)
-	for walked := 0; next.Defined() && len(s.items) < size && walked < 4*size && s.bytes < in.o.SegmentBytes; walked++ {
+	for walked := 0; next.Defined() && len(s.items) < size && walked < 4*size && s.bytes < w.o.SegmentBytes; walked++ {
 		if walked > 0 && time.Now().After(tn.end) { // who is slow gets smaller segments
 			break
 		}
@@ -92,9 +87,9 @@ func (tn *turn) fetchSegment(ctx context.Context, g *state.Gap) (*segment, error
 			}
 			break
 		}
-		row, err := in.state.Ad(ctx, next)
+		row, err := w.state.Ad(ctx, next)
 		if err != nil {
-			return nil, grave(err)
+			return nil, apply.Grave(err)
 		}
 		own := row.Done() && row.Tag == tn.tag
 		if own && !g.Resync && row.Order>>32 != g.Seq {
@@ -107,7 +102,7 @@ func (tn *turn) fetchSegment(ctx context.Context, g *state.Gap) (*segment, error
 		it, err := tn.fetchAd(ctx, next, row)
 		if err != nil {
 			stopped = err
-			if it.bad != nil && !g.Resync {
+			if it.Bad != nil && !g.Resync {
 				g.Depth++ // its own order is used up
 				if err := tn.skipBroken(ctx, g, &it, depth); err != nil {
 					return nil, err
@@ -121,15 +116,15 @@ func (tn *turn) fetchSegment(ctx context.Context, g *state.Gap) (*segment, error
 		case own && !g.Resync:
 			g.Depth++
 		default:
-			it.order = state.Order(g.Seq, depth)
+			it.Order = state.Order(g.Seq, depth)
 			if g.Resync {
-				it.order = row.Order
+				it.Order = row.Order
 			}
 			s.items = append(s.items, it)
 			s.bytes += it.size
 		}
 	}
-	in.o.Trace.segment(tn.t.id, len(s.items), time.Since(began), stopped)
+	w.o.Trace.segment(tn.v.ID, len(s.items), time.Since(began), stopped)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -138,21 +133,21 @@ func (tn *turn) fetchSegment(ctx context.Context, g *state.Gap) (*segment, error
 
 // skipBroken records an advertisement that was read and leads nowhere.
 func (tn *turn) skipBroken(ctx context.Context, g *state.Gap, it *item, depth uint64) error {
-	row := state.Ad{Status: state.Skipped, Tag: tn.tag, Order: state.Order(g.Seq, depth), At: time.Now(), Reason: it.bad.Error()}
-	return grave(tn.in.state.Batch(ctx, []kv.Op{state.PutAd(it.cid, row)}))
+	row := state.Ad{Status: state.Skipped, Tag: tn.tag, Order: state.Order(g.Seq, depth), At: time.Now(), Reason: it.Bad.Error()}
+	return apply.Grave(tn.w.state.Batch(ctx, []kv.Op{state.PutAd(it.CID, row)}))
 }
 
 // beginSegment records a segment that was fetched down to, not including, next.
 func (tn *turn) beginSegment(ctx context.Context, g *state.Gap, s *segment, next cid.Cid, stopped error) error {
 	slices.Reverse(s.items)
 	g.Next, g.Broken, g.Size, g.Done = next, "", uint64(len(s.items)), 0
-	var never brokenChain
-	if g.Resync && errors.As(stopped, &never) {
+	var broken brokenChain
+	if g.Resync && errors.As(stopped, &broken) {
 		g.Next, stopped = cid.Undef, nil
 	}
 	if stopped != nil {
 		g.Broken = state.Cut(stopped.Error())
-		g.Parked = errors.As(stopped, &never) && len(s.items) == 0
+		g.Parked = errors.As(stopped, &broken) && len(s.items) == 0
 	}
 	if len(s.items) == 0 {
 		return tn.endSegment(ctx, g, stopped)
@@ -160,17 +155,17 @@ func (tn *turn) beginSegment(ctx context.Context, g *state.Gap, s *segment, next
 	list := make([]cid.Cid, len(s.items))
 	ops := make([]kv.Op, 0, len(s.items)+2)
 	for i, it := range s.items {
-		list[i] = it.cid
-		row := state.Ad{Status: state.Pending, Tag: tn.tag, Order: it.order, At: time.Now()}
+		list[i] = it.CID
+		row := state.Ad{Status: state.Pending, Tag: tn.tag, Order: it.Order, At: time.Now()}
 		if g.Resync {
-			row = it.row
+			row = it.Row
 			row.Status = state.Resyncing
 		}
-		ops = append(ops, state.PutAd(it.cid, row))
+		ops = append(ops, state.PutAd(it.CID, row))
 	}
 	s.cover(tn.allowed)
-	ops = append(ops, state.PutSegment(tn.t.id, g.Seq, list), state.PutGap(tn.t.id, g))
-	return grave(tn.in.state.Batch(ctx, ops))
+	ops = append(ops, state.PutSegment(tn.v.ID, g.Seq, list), state.PutGap(tn.v.ID, g))
+	return apply.Grave(tn.w.state.Batch(ctx, ops))
 }
 
 // endSegment records that nothing is left of the segment of g, and returns the cause why
@@ -178,11 +173,11 @@ func (tn *turn) beginSegment(ctx context.Context, g *state.Gap, s *segment, next
 func (tn *turn) endSegment(ctx context.Context, g *state.Gap, stopped error) error {
 	ops := tn.advance(g)
 	if g.From.Defined() && stopped != nil && !errors.Is(stopped, fs.ErrNotExist) { // soon, but after other gaps
-		g.RetryAt = time.Now().Add(backoff(g.Tries, 2*time.Second, tn.in.o.PollRetry))
-		ops = append(ops, state.PutGap(tn.t.id, g))
+		g.RetryAt = time.Now().Add(Backoff(g.Tries, 2*time.Second, tn.w.o.PollRetry))
+		ops = append(ops, state.PutGap(tn.v.ID, g))
 	}
-	if err := tn.in.state.Batch(ctx, ops); err != nil {
-		return grave(err)
+	if err := tn.w.state.Batch(ctx, ops); err != nil {
+		return apply.Grave(err)
 	}
 	if stopped == nil || g.Parked || errors.Is(stopped, fs.ErrNotExist) {
 		return nil // the others may be worked on
@@ -199,16 +194,16 @@ func (tn *turn) advance(g *state.Gap) []kv.Op {
 	}
 	g.Depth += g.Size
 	g.From, g.Next, g.Size, g.Done = g.Next, cid.Undef, 0, 0
-	tn.clearResume(g)
+	g.ClearResume()
 	if g.Broken != "" {
 		tn.delay(g, g.Broken, time.Minute)
 		g.Broken = ""
 	}
 	if g.From.Defined() {
-		return []kv.Op{state.PutGap(tn.t.id, g), state.DropSegment(tn.t.id, g.Seq)}
+		return []kv.Op{state.PutGap(tn.v.ID, g), state.DropSegment(tn.v.ID, g.Seq)}
 	}
 	tn.gaps = slices.DeleteFunc(tn.gaps, func(other *state.Gap) bool { return other == g })
-	return state.DropGap(tn.t.id, g.Seq)
+	return state.DropGap(tn.v.ID, g.Seq)
 }
 
 // delay notes a failure of g, and when it is tried again.
@@ -218,27 +213,23 @@ func (tn *turn) delay(g *state.Gap, cause string, first time.Duration) {
 		g.Since = now
 	}
 	g.Cause = state.Cut(cause)
-	g.RetryAt = now.Add(backoff(g.Tries, first, tn.in.o.PollRetry))
-}
-
-func (tn *turn) clearResume(g *state.Gap) {
-	g.Resume, g.ResumeDone, g.ResumeCount, g.ResumeBytes = cid.Undef, 0, 0, 0
+	g.RetryAt = now.Add(Backoff(g.Tries, first, tn.w.o.PollRetry))
 }
 
 // loadSegment returns the current segment of g: what was kept, or fetched anew except for
 // what is processed.
 func (tn *turn) loadSegment(ctx context.Context, g *state.Gap) (*segment, error) {
-	if s := tn.t.segment; s != nil && s.seq == g.Seq && uint64(len(s.items)) == g.Size {
+	if s := tn.v.segment; s != nil && s.seq == g.Seq && uint64(len(s.items)) == g.Size {
 		return s, nil
 	}
-	list, err := tn.in.state.Segment(ctx, tn.t.id, g.Seq)
+	list, err := tn.w.state.Segment(ctx, tn.v.ID, g.Seq)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, grave(err)
+		return nil, apply.Grave(err)
 	}
 	if uint64(len(list)) != g.Size { // fetch it anew; what is processed is passed over
 		g.Size, g.Done, g.Next = 0, 0, cid.Undef
-		tn.clearResume(g)
-		return nil, grave(tn.in.state.Batch(ctx, []kv.Op{state.PutGap(tn.t.id, g)}))
+		g.ClearResume()
+		return nil, apply.Grave(tn.w.state.Batch(ctx, []kv.Op{state.PutGap(tn.v.ID, g)}))
 	}
 	if _, err := tn.chain(ctx); err != nil {
 		return nil, err
@@ -249,14 +240,14 @@ func (tn *turn) loadSegment(ctx context.Context, g *state.Gap) (*segment, error)
 	work.SetLimit(refetch)
 	for i := int(g.Done); i < len(list); i++ {
 		work.Go(func() error {
-			row, err := tn.in.state.Ad(ctx, list[i])
+			row, err := tn.w.state.Ad(ctx, list[i])
 			if err != nil {
-				return grave(err)
+				return apply.Grave(err)
 			}
 			it, err := tn.fetchAd(ctx, list[i], row)
-			it.order = state.Order(g.Seq, g.Depth+uint64(len(list)-1-i))
+			it.Order = state.Order(g.Seq, g.Depth+uint64(len(list)-1-i))
 			if g.Resync {
-				it.order = row.Order
+				it.Order = row.Order
 			}
 			s.items[i], failed[i] = it, err
 			return nil
@@ -283,11 +274,11 @@ func (tn *turn) shrink(ctx context.Context, g *state.Gap, list []cid.Cid, i int,
 	}
 	g.Next, g.Broken = list[i], state.Cut(cause.Error())
 	g.Size, g.Done = uint64(len(list)-1-i), 0
-	tn.clearResume(g)
+	g.ClearResume()
 	if g.Size == 0 {
 		return tn.endSegment(ctx, g, cause)
 	}
-	return grave(tn.in.state.Batch(ctx, []kv.Op{state.PutSegment(tn.t.id, g.Seq, list[i+1:]), state.PutGap(tn.t.id, g)}))
+	return apply.Grave(tn.w.state.Batch(ctx, []kv.Op{state.PutSegment(tn.v.ID, g.Seq, list[i+1:]), state.PutGap(tn.v.ID, g)}))
 }
 
 // cover marks the additions whose context is removed later in the segment: what they add
@@ -296,16 +287,12 @@ func (s *segment) cover(allowed func(*ad.Ad) bool) {
 	removed := map[ipni.Context]bool{}
 	for i := len(s.items) - 1; i >= 0; i-- {
 		it := &s.items[i]
-		if it.ad == nil {
+		if it.Ad == nil {
 			continue
 		}
-		it.removed = removed[it.context()]
-		if it.ad.Remove && allowed(it.ad) {
-			removed[it.context()] = true
+		it.Removed = removed[it.Context()]
+		if it.Ad.Remove && allowed(it.Ad) {
+			removed[it.Context()] = true
 		}
 	}
-}
-
-func (it *item) context() ipni.Context {
-	return ipni.Context{Provider: it.ad.Provider, ID: string(it.ad.ContextID)}
 }

@@ -1,4 +1,4 @@
-package ingest
+package apply
 
 import (
 	"bytes"
@@ -17,16 +17,16 @@ import (
 // maxLink is the length of the text of a link, as long ones in base 58 take quadratic time.
 const maxLink = 128
 
-// previous returns the link to the advertisement before a block that is no good one, as
+// Previous returns the link to the advertisement before a block that is no good one, as
 // far as the block can be read: its publisher's chain goes on below it. The first
 // advertisement has none.
-func previous(c cid.Cid, block []byte) (_ cid.Cid, err error) {
+func Previous(c cid.Cid, block []byte) (_ cid.Cid, err error) {
 	defer func() {
 		if p := recover(); p != nil { // hostile bytes in a library
 			err = fmt.Errorf("panic: %v", p)
 		}
 		if err != nil {
-			err = fmt.Errorf("ingest: find what is before %s: %w", c, err)
+			err = fmt.Errorf("apply: find what is before %s: %w", c, err)
 		}
 	}()
 	if len(block) > ad.MaxAd {

@@ -1,4 +1,4 @@
-package ingest
+package apply
 
 import (
 	"bytes"
@@ -42,13 +42,13 @@ func TestPrevious(t *testing.T) {
 			inputs[cborCID] = toCBOR(text)
 		}
 		for c, block := range inputs {
-			got, err := previous(c, block)
+			got, err := Previous(c, block)
 			if want == "" && err == nil || want != "" && (err != nil || got.String() != want) {
 				t.Errorf("%s: %s, %v, want %q", text, got, err, want)
 			}
 		}
 	}
-	if _, err := previous(jsonCID, make([]byte, 2<<20)); err == nil {
+	if _, err := Previous(jsonCID, make([]byte, 2<<20)); err == nil {
 		t.Error("a block that is too large: no error")
 	}
 }
@@ -62,7 +62,7 @@ func FuzzPrevious(f *testing.F) {
 		if cbor {
 			c = cid.NewCidV1(cid.DagCBOR, c.Hash())
 		}
-		if got, err := previous(c, block); err == nil && got.Defined() && len(got.Bytes()) > maxLink {
+		if got, err := Previous(c, block); err == nil && got.Defined() && len(got.Bytes()) > maxLink {
 			t.Errorf("link of %d bytes", len(got.Bytes()))
 		}
 	})

@@ -1,10 +1,11 @@
-package ingest
+package walk
 
 import (
 	"context"
 	"errors"
 	"time"
 
+	"github.com/hashstream/hashstream/ipni/ingest/apply"
 	"github.com/hashstream/hashstream/ipni/ingest/entries"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
 	"github.com/hashstream/hashstream/kv"
@@ -13,7 +14,7 @@ import (
 // workGap works on the current segment of g, or its next one, until it ends or it is
 // another's turn.
 func (tn *turn) workGap(ctx context.Context, g *state.Gap) error {
-	t := tn.t
+	v := tn.v
 	var s *segment
 	var err error
 	if g.Size == 0 {
@@ -21,7 +22,7 @@ func (tn *turn) workGap(ctx context.Context, g *state.Gap) error {
 	} else {
 		s, err = tn.loadSegment(ctx, g)
 	}
-	t.segment = nil
+	v.segment = nil
 	if err != nil || s == nil || len(s.items) == 0 {
 		return err
 	}
@@ -30,7 +31,7 @@ func (tn *turn) workGap(ctx context.Context, g *state.Gap) error {
 	if s.bytes <= keepBytes {
 		defer func() {
 			if g.Size > 0 {
-				t.segment = s
+				v.segment = s
 			}
 		}()
 	}
@@ -38,7 +39,7 @@ func (tn *turn) workGap(ctx context.Context, g *state.Gap) error {
 		if n > 0 && tn.yields() { // not before there is progress
 			break
 		}
-		if err := tn.process(ctx, g, s, &ahead); errors.Is(err, errYield) {
+		if err := tn.process(ctx, g, s, &ahead); errors.Is(err, apply.ErrYield) {
 			break
 		} else if err != nil {
 			return err
@@ -52,13 +53,15 @@ func (tn *turn) process(ctx context.Context, g *state.Gap, s *segment, ahead *pr
 	began, i := time.Now(), int(g.Done)
 	it := &s.items[i]
 	ahead.begin(ctx, i)
-	res, err := tn.apply(ctx, it, tn.floor(g, it), source{gap: g, stream: ahead.streams[i]})
+	src := tn.source(tn.floor(g, it))
+	src.Gap, src.Stream = g, ahead.streams[i]
+	res, err := tn.w.applier.Apply(ctx, &it.Item, src)
 	ahead.end(i)
-	if errors.Is(err, errYield) {
-		if err := tn.in.state.Batch(ctx, []kv.Op{state.PutGap(tn.t.id, g)}); err != nil {
-			return grave(err)
+	if errors.Is(err, apply.ErrYield) {
+		if err := tn.w.state.Batch(ctx, []kv.Op{state.PutGap(tn.v.ID, g)}); err != nil {
+			return apply.Grave(err)
 		}
-		return errYield
+		return apply.ErrYield
 	}
 	if err != nil {
 		if res, err = tn.failing(ctx, g, it, err); err != nil {
@@ -66,19 +69,19 @@ func (tn *turn) process(ctx context.Context, g *state.Gap, s *segment, ahead *pr
 		}
 	}
 	var ops []kv.Op
-	if res.missing {
+	if res.Missing {
 		ops = append(ops, tn.addRetry(it, res))
 	}
 	g.Tries, g.Cause, g.Since, g.RetryAt = 0, "", time.Time{}, time.Time{}
 	g.Done++
-	tn.clearResume(g)
+	g.ClearResume()
 	if g.Done == g.Size {
 		ops = append(ops, tn.advance(g)...)
 	} else {
-		ops = append(ops, state.PutGap(tn.t.id, g))
+		ops = append(ops, state.PutGap(tn.v.ID, g))
 	}
 	tn.pay(1, 0)
-	if err := tn.commit(ctx, it, res, ops); err != nil {
+	if err := tn.commit(ctx, it, src, res, ops); err != nil {
 		return err
 	}
 	tn.event(it, res, began)
@@ -88,33 +91,33 @@ func (tn *turn) process(ctx context.Context, g *state.Gap, s *segment, ahead *pr
 // floor returns the order from which on everything older than it is processed.
 func (tn *turn) floor(g *state.Gap, it *item) uint64 {
 	if g.Resync {
-		return state.Floor(tn.gaps, it.order, 0, 0)
+		return state.Floor(tn.gaps, it.Order, 0, 0)
 	}
 	below := uint64(0)
 	if g.Next.Defined() {
 		below = state.Order(g.Seq, g.Depth+g.Size-1)
 	}
-	return state.Floor(tn.gaps, it.order, g.Seq, below)
+	return state.Floor(tn.gaps, it.Order, g.Seq, below)
 }
 
 // failing judges a failure to read entries that may pass. If the publisher answers
 // otherwise, and it is always these entries, they must not hold up the chain: they are
 // asked for again later.
-func (tn *turn) failing(ctx context.Context, g *state.Gap, it *item, err error) (result, error) {
-	if asSerious(err) || ctx.Err() != nil {
-		return result{}, err
+func (tn *turn) failing(ctx context.Context, g *state.Gap, it *item, err error) (apply.Result, error) {
+	if apply.IsSerious(err) || ctx.Err() != nil {
+		return apply.Result{}, err
 	}
 	if tn.answers(ctx) {
 		g.Tries++
 	}
 	g.Cause = state.Cut(err.Error())
-	if g.Tries < uint64(tn.in.o.EntryTries) {
-		if err := tn.in.state.Batch(ctx, []kv.Op{state.PutGap(tn.t.id, g)}); err != nil {
-			return result{}, grave(err)
+	if g.Tries < uint64(tn.w.o.EntryTries) {
+		if err := tn.w.state.Batch(ctx, []kv.Op{state.PutGap(tn.v.ID, g)}); err != nil {
+			return apply.Result{}, apply.Grave(err)
 		}
-		return result{}, err
+		return apply.Result{}, err
 	}
-	return result{status: state.Pending, reason: err.Error(), missing: true, heeded: true}, nil
+	return apply.Result{Status: state.Pending, Reason: err.Error(), Missing: true, Heeded: true}, nil
 }
 
 // answers reports whether the publisher tells its head.
@@ -123,21 +126,21 @@ func (tn *turn) answers(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, tn.in.o.FetchTimeout)
+	ctx, cancel := context.WithTimeout(ctx, tn.w.o.FetchTimeout)
 	defer cancel()
 	_, err = chain.Head(ctx)
 	return err == nil
 }
 
-func (tn *turn) event(it *item, res result, began time.Time) {
+func (tn *turn) event(it *item, res apply.Result, began time.Time) {
 	e := AdEvent{
-		Publisher: tn.t.id, CID: it.cid, Status: res.status, Reason: res.reason,
-		Multihashes: res.count, Took: time.Since(began), Lag: tn.lag(),
+		Publisher: tn.v.ID, CID: it.CID, Status: res.Status, Reason: res.Reason,
+		Multihashes: res.Count, Took: time.Since(began), Lag: tn.lag(),
 	}
-	if it.ad != nil {
-		e.Provider = it.ad.Provider
+	if it.Ad != nil {
+		e.Provider = it.Ad.Provider
 	}
-	tn.in.o.Trace.ad(e)
+	tn.w.o.Trace.ad(e)
 }
 
 // prefetch is the entries of the next advertisements of a segment, which are fetched
@@ -153,19 +156,19 @@ type prefetch struct {
 // begin fetches ahead from i on. The one at hand, which holds up everything, needs no
 // share of the memory and is begun when it is applied.
 func (p *prefetch) begin(ctx context.Context, i int) {
-	in := p.tn.in
+	w := p.tn.w
 	p.next = max(p.next, i+1)
-	for ; p.next <= i+in.o.Prefetch && p.next < len(p.s.items); p.next++ {
+	for ; p.next <= i+w.o.Prefetch && p.next < len(p.s.items); p.next++ {
 		it := &p.s.items[p.next]
-		if it.ad == nil || it.removed || it.ad.Remove || !it.ad.Entries.Defined() || in.isFrozen() || !p.tn.allowed(it.ad) {
+		if it.Ad == nil || it.Removed || it.Ad.Remove || !it.Ad.Entries.Defined() || w.frozen() || !p.tn.allowed(it.Ad) {
 			continue
 		}
-		if !in.memory.take(entries.MaxMemory) {
+		if !w.memory.Take(entries.MaxMemory) {
 			return
 		}
-		s, err := p.tn.stream(ctx, it.ad.Entries, entries.Count{})
+		s, err := p.tn.stream(ctx, it.Ad.Entries, entries.Count{})
 		if err != nil {
-			in.memory.give(entries.MaxMemory)
+			w.memory.Give(entries.MaxMemory)
 			return
 		}
 		p.streams[p.next] = s
@@ -177,7 +180,7 @@ func (p *prefetch) end(i int) {
 	if s, ok := p.streams[i]; ok {
 		s.Close()
 		delete(p.streams, i)
-		p.tn.in.memory.give(entries.MaxMemory)
+		p.tn.w.memory.Give(entries.MaxMemory)
 	}
 }
 

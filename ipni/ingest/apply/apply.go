@@ -1,0 +1,396 @@
+// Package apply turns single advertisements into records: what they say goes to the sink
+// first, then what became of them is written in one batch, with everything that hangs
+// on it. To apply one again has the same effect as once.
+//
+// # Errors
+//
+// Errors of the sink and of the store are [Serious]: no publisher is to blame for them.
+// Those of fetching entries are passed on.
+//
+// An Applier is safe for concurrent use: advertisements for one context wait for each other.
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/multiformats/go-multiaddr"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/ipni/ad"
+	"github.com/hashstream/hashstream/ipni/ingest/entries"
+	"github.com/hashstream/hashstream/ipni/ingest/policy"
+	"github.com/hashstream/hashstream/ipni/ingest/state"
+	"github.com/hashstream/hashstream/ipni/registry"
+	"github.com/hashstream/hashstream/kv"
+)
+
+// removedLater is the reason why an advertisement of a removed provider is skipped.
+const removedLater = "the provider was removed later"
+
+// ErrYield says that it is another's turn in the midst of an advertisement.
+var ErrYield = errors.New("apply: it is another's turn")
+
+// Serious marks an error of the sink or the store, for which no publisher is to blame.
+type Serious struct{ error }
+
+// Unwrap returns the error.
+func (s Serious) Unwrap() error { return s.error }
+
+// Grave makes a serious error of err, if it is one.
+func Grave(err error) error {
+	if err == nil {
+		return nil
+	}
+	return Serious{err}
+}
+
+// IsSerious reports whether no publisher is to blame for err.
+func IsSerious(err error) bool {
+	var s Serious
+	return errors.As(err, &s)
+}
+
+// Options of an applier. A zero field means its default.
+type Options struct {
+	Writes  int           // blocks of multihashes of one advertisement that are written at once; 2
+	Timeout time.Duration // of the entries of one advertisement in one turn; 2 h
+	Frozen  func() bool   // tells that no multihashes are taken; never
+}
+
+// Applier applies advertisements.
+type Applier struct {
+	state    *state.Store
+	sink     ipni.Sink
+	registry *registry.Registry
+	lists    *policy.Lists
+	o        Options
+	contexts locks[ipni.Context]
+	changes  locks[peer.ID] // of the registry, by provider
+}
+
+// New returns an applier. registry, which lies in the store of st, may be nil.
+func New(st *state.Store, sink ipni.Sink, registry *registry.Registry, lists *policy.Lists, o *Options) *Applier {
+	a := &Applier{state: st, sink: sink, registry: registry, lists: lists}
+	if o != nil {
+		a.o = *o
+	}
+	if a.o.Writes == 0 {
+		a.o.Writes = 2
+	}
+	if a.o.Timeout == 0 {
+		a.o.Timeout = 2 * time.Hour
+	}
+	if a.o.Frozen == nil {
+		a.o.Frozen = func() bool { return false }
+	}
+	return a
+}
+
+// Item is an advertisement in the chain of a publisher.
+type Item struct {
+	CID     cid.Cid
+	Order   uint64
+	Ad      *ad.Ad   // nil if it is bad
+	Bad     error    // why
+	Row     state.Ad // before this
+	Removed bool     // its context is removed by a newer one
+}
+
+// Context returns the context that a good advertisement is about.
+func (it *Item) Context() ipni.Context {
+	return ipni.Context{Provider: it.Ad.Provider, ID: string(it.Ad.ContextID)}
+}
+
+// Result is what becomes of an advertisement.
+type Result struct {
+	Status state.Status
+	Reason string
+	Epoch  uint64
+	Count  uint64 // multihashes
+	Heeded bool   // what it says of its provider counts
+
+	Missing  bool // entries are still to be had
+	Deferred bool // because the node is frozen
+
+	ops    []kv.Op
+	unlock func() // the context, or nil
+}
+
+// Source is in whose chain an advertisement is, and where its entries come from.
+type Source struct {
+	Publisher peer.AddrInfo
+	Tag       state.Tag
+	Floor     uint64          // see state.Floor
+	Gap       *state.Gap      // where progress in the midst of it is kept, or nil
+	Stream    *entries.Stream // of its entries, already begun, or nil
+	Start     func(ctx context.Context, root cid.Cid, done entries.Count) (*entries.Stream, error)
+	// Read is called with the multihashes of each block, and tells whether it is another's turn.
+	Read func(multihashes uint64) bool
+}
+
+// Apply does what an advertisement says, except for what is written with its status by
+// [Applier.Commit], which must follow if there is no error: others wait for the context
+// until then. Whatever it did before is done again to the same effect.
+func (ap *Applier) Apply(ctx context.Context, it *Item, src Source) (Result, error) {
+	if it.Ad == nil {
+		return Result{Status: state.Skipped, Reason: it.Bad.Error()}, nil
+	}
+	if err := ap.lists.CheckAd(src.Publisher.ID, it.Ad); err != nil {
+		return Result{Status: state.Skipped, Reason: err.Error()}, nil
+	}
+	c := it.Context()
+	unlock, err := ap.contexts.lock(ctx, c)
+	if err != nil {
+		return Result{}, err
+	}
+	res, err := ap.decide(ctx, it, c, src)
+	if err != nil {
+		unlock()
+		return Result{}, err
+	}
+	res.unlock = unlock
+	return res, nil
+}
+
+// decide is Apply for an advertisement that is to be heeded; its context is locked.
+func (ap *Applier) decide(ctx context.Context, it *Item, c ipni.Context, src Source) (Result, error) {
+	removed, err := ap.state.Removed(ctx, c.Provider)
+	if err != nil {
+		return Result{}, Grave(err)
+	}
+	st, err := ap.state.Context(ctx, c)
+	if err != nil {
+		return Result{}, Grave(err)
+	}
+	st.RemovedAt = max(st.RemovedAt, removed)
+	switch a := it.Ad; {
+	case it.Order <= removed:
+		return Result{Status: state.Skipped, Reason: removedLater}, nil
+	case a.Remove:
+		return ap.remove(ctx, it, c, st)
+	case it.Removed || it.Order < st.RemovedAt:
+		return Result{Status: state.Skipped, Reason: "the context was removed later", Heeded: true}, nil
+	case len(a.Metadata) == 0 && a.Entries.Defined():
+		return Result{Status: state.Skipped, Reason: "entries without metadata", Heeded: true}, nil
+	case len(a.Metadata) == 0 || len(a.ContextID) == 0 && !a.Entries.Defined(): // addresses, or extended providers of the chain
+		return Result{Status: state.Indexed, Heeded: true}, nil
+	}
+	return ap.add(ctx, it, c, st, src)
+}
+
+// remove removes a context as far as it is older.
+func (ap *Applier) remove(ctx context.Context, it *Item, c ipni.Context, st state.Context) (Result, error) {
+	before, next := st.Cut(it.Order)
+	if err := ap.sink.Remove(ctx, c, before); err != nil {
+		return Result{}, Grave(err)
+	}
+	if st.MetadataAt < it.Order {
+		if err := ap.sink.PutMetadata(ctx, c, nil); err != nil {
+			return Result{}, Grave(err)
+		}
+	}
+	return Result{Status: state.Indexed, Heeded: true, ops: []kv.Op{state.PutContext(c, next)}}, nil
+}
+
+// add puts metadata, unless there is a newer one, and entries.
+func (ap *Applier) add(ctx context.Context, it *Item, c ipni.Context, st state.Context, src Source) (Result, error) {
+	res := Result{Status: state.Indexed, Heeded: true}
+	if it.Order >= st.MetadataAt {
+		if err := ap.sink.PutMetadata(ctx, c, it.Ad.Metadata); err != nil {
+			return Result{}, Grave(err)
+		}
+		st.MetadataAt = it.Order
+	}
+	if it.Ad.Entries.Defined() {
+		if ap.o.Frozen() {
+			res.Missing, res.Deferred, res.Reason = true, true, "the node is frozen"
+		} else if err := ap.addEntries(ctx, it, c, &st, src, &res); err != nil {
+			return Result{}, err
+		}
+	}
+	if res.Missing {
+		res.Status = state.Pending
+	}
+	res.ops = append(res.ops, state.PutContext(c, st))
+	return res, nil
+}
+
+// addEntries puts entries into their group. What was put of bad or missing ones stays:
+// the provider did say that it has them.
+func (ap *Applier) addEntries(ctx context.Context, it *Item, c ipni.Context, st *state.Context, src Source, res *Result) error {
+	epoch, next := st.Place(it.Order, src.Floor, src.Tag)
+	if it.Row.Epoch > st.RemovedAt { // it was put before, and is put there again
+		epoch, next = it.Row.Epoch, *st
+	}
+	count, err := ap.put(ctx, it, ipni.Group{Context: c, Epoch: epoch}, src)
+	switch {
+	case err == nil:
+	case errors.Is(err, entries.ErrBad):
+		res.Status, res.Reason = state.Skipped, err.Error()
+	case errors.Is(err, fs.ErrNotExist) && !IsSerious(err):
+		res.Missing, res.Reason = true, err.Error()
+	default:
+		return err
+	}
+	res.Epoch, res.Count = epoch, count
+	*st = next
+	return nil
+}
+
+// put puts the multihashes of an advertisement block by block, some of them at once. It
+// can be interrupted after a block and go on there.
+func (ap *Applier) put(ctx context.Context, it *Item, g ipni.Group, src Source) (uint64, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, ap.o.Timeout, errors.New("ingest: entries took too long"))
+	defer cancel()
+	root, done := it.Ad.Entries, entries.Count{}
+	if src.Gap != nil && src.Gap.Resume.Defined() {
+		root = src.Gap.Resume
+		done = entries.Count{Blocks: src.Gap.ResumeDone, Multihashes: src.Gap.ResumeCount, Bytes: src.Gap.ResumeBytes}
+	}
+	s := src.Stream
+	if s == nil {
+		var err error
+		if s, err = src.Start(ctx, root, done); err != nil {
+			return done.Multihashes, err
+		}
+		defer s.Close()
+	}
+	var writes errgroup.Group
+	writes.SetLimit(ap.o.Writes)
+	var failed error
+	yield := false
+	for b, err := range s.All() {
+		if err != nil {
+			failed = err
+			break
+		}
+		writes.Go(func() error { return ap.write(ctx, g, b.Multihashes) })
+		enough := src.Read(uint64(b.Entries.Count))
+		done = b.Count
+		if src.Gap == nil {
+			continue
+		}
+		setResume(src.Gap, b)
+		if yield = b.Resume.Defined() && enough; yield {
+			break
+		}
+	}
+	if err := writes.Wait(); err != nil {
+		if src.Gap != nil { // what was not written must be read again
+			src.Gap.ClearResume()
+		}
+		return done.Multihashes, err
+	}
+	if failed == nil && yield {
+		failed = ErrYield
+	}
+	return done.Multihashes, failed
+}
+
+func setResume(g *state.Gap, b entries.Block) {
+	g.Resume, g.ResumeDone, g.ResumeCount, g.ResumeBytes = b.Resume, b.Count.Blocks, b.Count.Multihashes, b.Count.Bytes
+	if !b.Resume.Defined() {
+		g.ResumeDone, g.ResumeCount, g.ResumeBytes = 0, 0, 0
+	}
+}
+
+// write gives multihashes to the sink. If that fails it is not for the publisher to
+// answer for, unless they are malformed: the same errors can tell of corrupt rows.
+func (ap *Applier) write(ctx context.Context, g ipni.Group, mhs ipni.Multihashes) error {
+	if len(mhs) == 0 {
+		return nil
+	}
+	err := ap.sink.Put(ctx, g, mhs)
+	if errors.Is(err, fs.ErrInvalid) || errors.Is(err, digest.ErrMismatch) {
+		for _, bad := range mhs.All() {
+			if bad != nil {
+				return fmt.Errorf("%w: %w", entries.ErrBad, bad)
+			}
+		}
+	}
+	return Grave(err)
+}
+
+// Commit writes what becomes of an advertisement, all or nothing, with what more makes
+// of its row. lag is how many are known to be left of the publisher's.
+func (ap *Applier) Commit(ctx context.Context, it *Item, src Source, res Result, lag uint64, more func(state.Ad) []kv.Op) error {
+	if res.unlock != nil {
+		defer res.unlock()
+	}
+	now := time.Now()
+	row := state.Ad{Status: res.Status, Tag: src.Tag, Order: it.Order, Epoch: res.Epoch, Count: res.Count, At: now, Reason: state.Cut(res.Reason)}
+	ops := res.ops
+	if it.Ad != nil {
+		unlock, err := ap.changes.lock(ctx, it.Ad.Provider)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		removed, err := ap.state.Removed(ctx, it.Ad.Provider)
+		if err != nil {
+			return Grave(err)
+		}
+		if it.Order <= removed && res.Heeded { // while it was worked on
+			if err := ap.sink.Remove(ctx, it.Context(), removed); err != nil {
+				return Grave(err)
+			}
+			row.Status, row.Reason, row.Epoch, res.Heeded = state.Skipped, removedLater, 0, false
+			ops = nil
+		}
+	}
+	if res.Heeded {
+		changes, err := ap.change(ctx, it, src, res, lag, now)
+		if err != nil {
+			return err
+		}
+		ops = append(ops, changes...)
+	}
+	ops = append(append(ops, state.PutAd(it.CID, row)), more(row)...)
+	return Grave(ap.state.Batch(ctx, ops))
+}
+
+// change returns the writes for what is learned of the provider.
+func (ap *Applier) change(ctx context.Context, it *Item, src Source, res Result, left uint64, now time.Time) ([]kv.Op, error) {
+	a := it.Ad
+	if ap.registry == nil {
+		return nil, nil
+	}
+	lag, active := int(min(left, 1<<31)), false
+	c := registry.Change{
+		Provider: a.Provider, Order: it.Order, Addrs: ap.public(a.Addrs), Advertisement: a.CID, AdvertisementTime: now,
+		Publisher: &src.Publisher, Lag: &lag, Failure: &registry.Failure{}, Inactive: &active,
+	}
+	if res.Reason != "" && !res.Deferred && res.Status != state.Indexed {
+		c.Failure = &registry.Failure{Text: res.Reason, Time: now}
+	}
+	if x := a.Extended; x != nil {
+		c.Extended = &registry.Set{ContextID: string(a.ContextID), Override: x.Override}
+		for _, p := range x.Providers {
+			e := registry.Extended{Metadata: p.Metadata}
+			e.ID, e.Addrs = p.ID, ap.public(p.Addrs)
+			c.Extended.Providers = append(c.Extended.Providers, e)
+		}
+	}
+	ops, err := ap.registry.Apply(ctx, c)
+	if errors.Is(err, fs.ErrInvalid) { // what it says of its provider is no good; the rest holds
+		ops, err = ap.registry.Apply(ctx, registry.Change{Provider: a.Provider, Failure: &registry.Failure{Text: err.Error(), Time: now}})
+	}
+	return ops, Grave(err)
+}
+
+// public returns the addresses that clients of this index can use.
+func (ap *Applier) public(addrs []multiaddr.Multiaddr) []multiaddr.Multiaddr {
+	good, err := ap.lists.Addrs(addrs)
+	if err != nil {
+		return nil // there is none, which is for clients to see
+	}
+	return good
+}

@@ -1,0 +1,63 @@
+package walk
+
+import (
+	"context"
+
+	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/ipni/ad"
+	"github.com/hashstream/hashstream/ipni/ingest/apply"
+	"github.com/hashstream/hashstream/ipni/ingest/entries"
+	"github.com/hashstream/hashstream/ipni/ingest/state"
+	"github.com/hashstream/hashstream/kv"
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+// source returns where the entries of advertisements of the publisher come from.
+func (tn *turn) source(floor uint64) apply.Source {
+	return apply.Source{
+		Publisher: peer.AddrInfo{ID: tn.v.ID, Addrs: ParseAddrs(tn.row.Addrs)}, Tag: tn.tag, Floor: floor, Start: tn.stream,
+		Read: func(multihashes uint64) bool {
+			tn.pay(0, multihashes)
+			return tn.yields()
+		},
+	}
+}
+
+// stream begins to fetch entries.
+func (tn *turn) stream(ctx context.Context, root cid.Cid, done entries.Count) (*entries.Stream, error) {
+	chain, err := tn.chain(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return entries.Start(ctx, root, done, tn.w.o.Entries, func(ctx context.Context, c cid.Cid) ([]byte, error) {
+		return tn.w.fetch(ctx, chain, c, ipni.EntryChunk)
+	}), nil
+}
+
+// allowed reports whether the policy lets an advertisement be heeded.
+func (tn *turn) allowed(a *ad.Ad) bool { return tn.w.lists.CheckAd(tn.v.ID, a) == nil }
+
+// commit writes what becomes of an advertisement with more.
+func (tn *turn) commit(ctx context.Context, it *item, src apply.Source, res apply.Result, more []kv.Op) error {
+	return tn.w.applier.Commit(ctx, &it.Item, src, res, tn.lag(), func(row state.Ad) []kv.Op {
+		tn.count(it.CID, row)
+		return append(more, state.PutPublisher(&tn.row))
+	})
+}
+
+// count keeps the numbers that status shows.
+func (tn *turn) count(c cid.Cid, row state.Ad) {
+	tn.row.Tries, tn.row.Error = 0, ""
+	if row.Status == state.Pending {
+		return
+	}
+	tn.row.Ads++
+	tn.row.Multihash += row.Count
+	if row.Status == state.Skipped {
+		tn.row.Skips++
+	}
+	tn.row.LastAd, tn.row.LastAdTime = c, row.At
+}
+
+func (tn *turn) lag() uint64 { return Lag(tn.gaps) }
