@@ -72,7 +72,7 @@ func (a *answer) take(res ipni.Result) (*record, error) {
 func (a *answer) document() error {
 	a.buf = append(a.buf, `{"Providers":[`...)
 	for _, r := range a.records.order {
-		addrs, ok := a.records.choose.choose(r.addrs, r.protocols)
+		addrs, ok := a.records.choose.Choose(r.addrs, r.protocols)
 		if !ok || a.written == a.h.o.Records {
 			continue
 		}
@@ -192,7 +192,7 @@ func (a *answer) line(f found) (full bool, err error) {
 func (a *answer) flush(last bool) error {
 	for _, r := range a.waiting {
 		r.waits = false
-		if addrs, ok := a.records.choose.choose(r.addrs, r.protocols); ok {
+		if addrs, ok := a.records.choose.Choose(r.addrs, r.protocols); ok {
 			a.buf = append(r.append(a.buf, addrs), '\n')
 			a.count()
 		}

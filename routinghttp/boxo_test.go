@@ -27,6 +27,7 @@ import (
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
 	"github.com/hashstream/hashstream/routinghttp"
+	"github.com/hashstream/hashstream/routinghttp/filter"
 )
 
 // finder finds what it holds, and then fails if it has an error.
@@ -251,14 +252,14 @@ func TestBoxoServer(t *testing.T) {
 			s := httptest.NewServer(server.Handler(router{records: records}, append(options, server.WithPrometheusRegistry(prometheus.NewRegistry()))...))
 			defer s.Close()
 			for _, tt := range []struct {
-				filter routinghttp.Filter
+				filter filter.Filter
 				want   []ipni.Result
 			}{
-				{routinghttp.Filter{}, want},
-				{routinghttp.Filter{Protocols: []string{"transport-x"}}, want[:1]},
-				{routinghttp.Filter{Addrs: []string{"unknown"}}, want[1:2]},
-				{routinghttp.Filter{Addrs: []string{"!ip4"}, Protocols: []string{"Transport-Bitswap", "unknown"}}, want[2:]},
-				{routinghttp.Filter{Protocols: []string{"transport-y"}}, nil},
+				{filter.Filter{}, want},
+				{filter.Filter{Protocols: []string{"transport-x"}}, want[:1]},
+				{filter.Filter{Addrs: []string{"unknown"}}, want[1:2]},
+				{filter.Filter{Addrs: []string{"!ip4"}, Protocols: []string{"Transport-Bitswap", "unknown"}}, want[2:]},
+				{filter.Filter{Protocols: []string{"transport-y"}}, nil},
 			} {
 				c, err := routinghttp.NewClient(s.URL, &routinghttp.ClientOptions{Filter: tt.filter})
 				if err != nil {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/routinghttp/filter"
 )
 
 // Defaults and fixed limits of a [Client].
@@ -46,7 +47,7 @@ type ClientOptions struct {
 	Retries   int               // further attempts after one that may succeed later; default 2, negative means none
 	MaxLine   int               // bytes of a line, beyond it an error; default 1 MiB
 	MaxAnswer int64             // bytes of an answer, beyond it an error; default 16 MiB
-	Filter    Filter            // asked of the server, and applied where the server has none; default none
+	Filter    filter.Filter     // asked of the server, and applied where the server has none; default none
 }
 
 // Client asks a server of the protocol. Nothing that it returns is verified: providers are, by
@@ -56,7 +57,7 @@ type Client struct {
 	name   string // base without credentials
 	http   http.Client
 	o      ClientOptions
-	choose *chooser
+	choose *filter.Chooser
 }
 
 var _ ipni.Finder = (*Client)(nil)
@@ -82,7 +83,7 @@ func NewClient(base string, o *ClientOptions) (*Client, error) {
 	set(&c.o.Retries, defaultRetries)
 	set(&c.o.MaxLine, defaultLine)
 	set(&c.o.MaxAnswer, defaultAnswer)
-	c.choose = c.o.Filter.chooser()
+	c.choose = c.o.Filter.Chooser()
 	c.http = http.Client{Transport: c.o.Transport, CheckRedirect: func(r *http.Request, via []*http.Request) error {
 		if len(via) > maxRedirects || r.URL.Host != via[0].URL.Host { // who redirects elsewhere is not asked to be trusted
 			return http.ErrUseLastResponse
@@ -230,7 +231,7 @@ func pause(e failsafe.ExecutionAttempt[*http.Response]) time.Duration {
 // try sends a request once.
 func (c *Client) try(ctx context.Context, id cid.Cid) (*http.Response, error) {
 	target := c.base + providers + id.String()
-	if q := c.o.Filter.query(); q != "" {
+	if q := c.o.Filter.Query(); q != "" {
 		target += "?" + q
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)

@@ -21,6 +21,7 @@ import (
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
 	"github.com/hashstream/hashstream/routinghttp"
+	"github.com/hashstream/hashstream/routinghttp/filter"
 )
 
 func newClient(t testing.TB, base string, o *routinghttp.ClientOptions) *routinghttp.Client {
@@ -137,7 +138,7 @@ func TestStatusesRoundTrip(t *testing.T) {
 		s := serve(t, finder{err: want}, nil)
 		base, isSlow := s.URL, want == context.DeadlineExceeded
 		if !isSlow { // the question is at fault
-			once = &routinghttp.ClientOptions{Retries: -1, Filter: routinghttp.Filter{Addrs: []string{strings.Repeat("x", 64)}}}
+			once = &routinghttp.ClientOptions{Retries: -1, Filter: filter.Filter{Addrs: []string{strings.Repeat("x", 64)}}}
 		}
 		if _, err := collect(newClient(t, base, once).Find(t.Context(), testCID(t).Hash())); !errors.Is(err, want) {
 			t.Errorf("%v, want %v", err, want)
@@ -245,7 +246,7 @@ func TestRequest(t *testing.T) {
 	for _, suffix := range []string{"/a", "/a/", "/a/routing/v1", "/a/routing/v1/?token=hunter2"} {
 		c := newClient(t, strings.Replace(s.URL, "//", "//name:hunter2@", 1)+suffix, &routinghttp.ClientOptions{
 			Header: http.Header{"user-agent": {"x"}},
-			Filter: routinghttp.Filter{Addrs: []string{"tcp", "!IP6", "quic-v1"}, Protocols: []string{"unknown", "a/b", "unknown"}},
+			Filter: filter.Filter{Addrs: []string{"tcp", "!IP6", "quic-v1"}, Protocols: []string{"unknown", "a/b", "unknown"}},
 		})
 		if _, err := collect(c.Find(t.Context(), testCID(t).Hash())); err != nil {
 			t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
+	"github.com/hashstream/hashstream/routinghttp/filter"
 )
 
 // The schemas of records that are understood. The last two are legacy ones.
@@ -138,7 +139,7 @@ func (f fields) read(name string, v any) error {
 
 // decode reads a record and applies a filter. There are no results if the filter leaves it out,
 // or its schema is not known, and several if its metadata are more than those of one result can be.
-func decode(raw []byte, choose *chooser) ([]ipni.Result, error) {
+func decode(raw []byte, choose *filter.Chooser) ([]ipni.Result, error) {
 	var f fields
 	if err := json.Unmarshal(raw, &f); err != nil {
 		return nil, malformed("record: %w", err)
@@ -159,7 +160,7 @@ func decode(raw []byte, choose *chooser) ([]ipni.Result, error) {
 	if err != nil {
 		return nil, malformed("peer id of a record: %w", err)
 	}
-	addrs, ok := choose.choose(decodeAddrs(texts), protocols)
+	addrs, ok := choose.Choose(decodeAddrs(texts), protocols)
 	if !ok {
 		return nil, nil
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
+	"github.com/hashstream/hashstream/routinghttp/filter"
 )
 
 // FuzzDecode: whatever a server says, results are well formed, or it is an error; and what is
@@ -76,7 +77,7 @@ func TestString(t *testing.T) {
 }
 
 func decodeAll(data []byte, media string) (all []ipni.Result, err error) {
-	choose := Filter{}.chooser()
+	choose := filter.Filter{}.Chooser()
 	for raw, err := range rawRecords(&bounded{bytes.NewReader(data), 1 << 20}, media, 64<<10) {
 		if err != nil {
 			return all, err

@@ -11,6 +11,7 @@ import (
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
 	"github.com/hashstream/hashstream/routinghttp"
+	"github.com/hashstream/hashstream/routinghttp/filter"
 )
 
 func Example() {
@@ -27,7 +28,7 @@ func Example() {
 	defer server.Close()
 
 	client, err := routinghttp.NewClient(server.URL, &routinghttp.ClientOptions{
-		Filter: routinghttp.Filter{Protocols: []string{"transport-ipfs-gateway-http"}},
+		Filter: filter.Filter{Protocols: []string{"transport-ipfs-gateway-http"}},
 	})
 	if err != nil {
 		panic(err)

@@ -14,6 +14,7 @@ import (
 	"github.com/multiformats/go-multihash"
 
 	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/routinghttp/filter"
 )
 
 // Defaults and fixed limits.
@@ -188,7 +189,7 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) int {
 // question is what a request asks for.
 type question struct {
 	mh     multihash.Multihash
-	filter Filter
+	filter filter.Filter
 	form   form
 }
 
@@ -204,7 +205,7 @@ func parse(r *http.Request, name string) (q question, err error) {
 		return q, &refusal{http.StatusUnprocessableEntity, "not a CID"}
 	}
 	q.mh = c.Hash()
-	if q.filter, err = ParseFilter(r.URL.Query()); err != nil {
+	if q.filter, err = filter.Parse(r.URL.Query()); err != nil {
 		err = &refusal{http.StatusUnprocessableEntity, err.Error()}
 	}
 	return q, err

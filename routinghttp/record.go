@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
+	"github.com/hashstream/hashstream/routinghttp/filter"
 )
 
 // record is what is known of one peer.
@@ -109,15 +110,15 @@ func appendString(b []byte, s string) []byte {
 
 // records are the peers of one answer, in the order in which they were found.
 type records struct {
-	choose  *chooser
+	choose  *filter.Chooser
 	byPeer  map[peer.ID]*record
 	order   []*record
 	results int
 	passing int
 }
 
-func newRecords(f Filter) *records {
-	return &records{choose: f.chooser(), byPeer: map[peer.ID]*record{}}
+func newRecords(f filter.Filter) *records {
+	return &records{choose: f.Chooser(), byPeer: map[peer.ID]*record{}}
 }
 
 // add takes a result, and returns its peer's record if there is news of it.
@@ -133,7 +134,7 @@ func (rs *records) add(res ipni.Result) *record {
 	if news := r.merge(res); !news && !fresh {
 		return nil
 	}
-	_, passes := rs.choose.choose(r.addrs, r.protocols)
+	_, passes := rs.choose.Choose(r.addrs, r.protocols)
 	if passes != r.passes {
 		r.passes = passes
 		rs.passing++

@@ -1,6 +1,7 @@
-package routinghttp
+package filter
 
 import (
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -24,6 +25,17 @@ func parseAddrs(t testing.TB, texts []string) (addrs []multiaddr.Multiaddr) {
 		addrs = append(addrs, a)
 	}
 	return addrs
+}
+
+func Example() {
+	f, err := Parse(url.Values{"filter-addrs": {"wss,!p2p-circuit"}})
+	if err != nil {
+		panic(err)
+	}
+	tls := multiaddr.StringCast("/dns/example.com/tcp/443/wss")
+	tcp := multiaddr.StringCast("/ip4/192.0.2.1/tcp/4001")
+	fmt.Println(f.Chooser().Choose([]multiaddr.Multiaddr{tls, tcp}, nil))
+	// Output: [/dns/example.com/tcp/443/wss] true
 }
 
 const relay = "/p2p/12D3KooWAHoEkEqnKzM5PXFygh2movVBCSX3k8tDsT2cneU68Gyt/p2p-circuit"
@@ -72,11 +84,11 @@ func TestFilter(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			f, err := ParseFilter(query)
+			f, err := Parse(query)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, told := f.chooser().choose(parseAddrs(t, tt.addrs), tt.protocols)
+			got, told := f.Chooser().Choose(parseAddrs(t, tt.addrs), tt.protocols)
 			if told != tt.told {
 				t.Fatalf("told: %t", told)
 			}
@@ -105,7 +117,7 @@ func TestFilterLikeBoxo(t *testing.T) {
 
 func compare(t *testing.T, query url.Values, addrs []multiaddr.Multiaddr, protocols []string) {
 	t.Helper()
-	f, err := ParseFilter(query)
+	f, err := Parse(query)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +131,7 @@ func compare(t *testing.T, query url.Values, addrs []multiaddr.Multiaddr, protoc
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, told := f.chooser().choose(addrs, protocols)
+	got, told := f.Chooser().Choose(addrs, protocols)
 	if told != (len(out) == 1) {
 		t.Errorf("%v of %v, %v: told %t, by the reference %d", query, addrs, protocols, told, len(out))
 		return
@@ -148,7 +160,7 @@ func TestFilterLimits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := ParseFilter(values); (err == nil) != ok {
+		if _, err := Parse(values); (err == nil) != ok {
 			t.Errorf("%.50s: %v", query, err)
 		}
 	}
@@ -176,15 +188,15 @@ func FuzzFilter(f *testing.F) {
 	addrs := parseAddrs(f, []string{"/ip4/192.0.2.1/tcp/1", "/ip6/::1/udp/1/quic-v1/webtransport", "/dns/example.com/tcp/443/wss"})
 	f.Fuzz(func(t *testing.T, a, p string) {
 		query := url.Values{paramAddrs: {a}, paramProtocols: {p}}
-		filter, err := ParseFilter(query)
+		filter, err := Parse(query)
 		if err != nil {
 			return
 		}
-		written, err := url.ParseQuery(filter.query())
+		written, err := url.ParseQuery(filter.Query())
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := ParseFilter(written)
+		again, err := Parse(written)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,14 @@
-package routinghttp
+// Package filter chooses among the peers of an answer of Delegated Routing, and among their
+// addresses, as [IPIP-484] has it.
+//
+// # Errors
+//
+// [Parse] returns an error for what is beyond the limits, which names the parameter.
+//
+// A [Filter] is a value that nobody writes; a [Chooser] is safe for concurrent use.
+//
+// [IPIP-484]: https://specs.ipfs.tech/ipips/ipip-0484/
+package filter
 
 import (
 	"fmt"
@@ -24,10 +34,8 @@ const (
 	paramProtocols = "filter-protocols"
 )
 
-// Filter chooses among peers, and among the addresses of each ([IPIP-484]). Names are compared
-// without regard to case. The zero value lets everything pass.
-//
-// [IPIP-484]: https://specs.ipfs.tech/ipips/ipip-0484/
+// Filter is what a client wants to be told. Names are compared without regard to case. The
+// zero value lets everything pass.
 type Filter struct {
 	// Addrs are names of protocols of multiaddrs. An address is told if it has one of the
 	// names, or if there are none, and no name that stands behind an exclamation mark. A peer
@@ -39,9 +47,9 @@ type Filter struct {
 	Protocols []string
 }
 
-// ParseFilter reads the parameters filter-addrs and filter-protocols: lists separated by
+// Parse reads the parameters filter-addrs and filter-protocols: lists separated by
 // commas. Empty names are skipped.
-func ParseFilter(query url.Values) (Filter, error) {
+func Parse(query url.Values) (Filter, error) {
 	addrs, err := parseNames(paramAddrs, query[paramAddrs])
 	if err != nil {
 		return Filter{}, err
@@ -68,8 +76,8 @@ func parseNames(param string, values []string) (names []string, err error) {
 	return names, nil
 }
 
-// query writes the parameters, sorted, so that equal filters are equal URLs for caches.
-func (f Filter) query() string {
+// Query writes the parameters, sorted, so that equal filters are equal URLs for caches.
+func (f Filter) Query() string {
 	var params []string
 	for _, p := range []struct {
 		name  string
@@ -88,8 +96,8 @@ func (f Filter) query() string {
 	return strings.Join(params, "&")
 }
 
-// chooser is a filter that is ready to be applied.
-type chooser struct {
+// Chooser is a filter that is ready to be applied. Use [Filter.Chooser].
+type Chooser struct {
 	addrs, protocols     bool // whether there is a filter
 	with, without        []int
 	noAddrs, noProtocols bool // let pass what is not known
@@ -97,8 +105,9 @@ type chooser struct {
 	transfer             []string
 }
 
-func (f Filter) chooser() *chooser {
-	c := &chooser{addrs: len(f.Addrs) > 0, protocols: len(f.Protocols) > 0}
+// Chooser returns f, ready to be applied.
+func (f Filter) Chooser() *Chooser {
+	c := &Chooser{addrs: len(f.Addrs) > 0, protocols: len(f.Protocols) > 0}
 	for _, name := range f.Addrs {
 		name = strings.ToLower(name)
 		bare, negative := strings.CutPrefix(name, "!")
@@ -126,7 +135,7 @@ func (f Filter) chooser() *chooser {
 }
 
 // passes reports whether an address is to be told.
-func (c *chooser) passes(addr multiaddr.Multiaddr) bool {
+func (c *Chooser) passes(addr multiaddr.Multiaddr) bool {
 	if !c.addrs {
 		return true
 	}
@@ -141,8 +150,8 @@ func (c *chooser) passes(addr multiaddr.Multiaddr) bool {
 	return wanted
 }
 
-// choose returns the addresses of a peer to be told, and whether the peer is.
-func (c *chooser) choose(addrs []multiaddr.Multiaddr, protocols []string) ([]multiaddr.Multiaddr, bool) {
+// Choose returns the addresses of a peer to be told, and whether the peer is.
+func (c *Chooser) Choose(addrs []multiaddr.Multiaddr, protocols []string) ([]multiaddr.Multiaddr, bool) {
 	if !c.speaks(protocols) {
 		return nil, false
 	}
@@ -159,7 +168,7 @@ func (c *chooser) choose(addrs []multiaddr.Multiaddr, protocols []string) ([]mul
 }
 
 // speaks reports whether a peer has one of the protocols.
-func (c *chooser) speaks(protocols []string) bool {
+func (c *Chooser) speaks(protocols []string) bool {
 	if !c.protocols || len(protocols) == 0 && c.noProtocols {
 		return true
 	}
