@@ -166,7 +166,7 @@ func (p *pull) flush(ctx context.Context) error {
 	}
 	p.fill.order.Lock()
 	defer p.fill.order.Unlock()
-	newer := func(x cluster.Record) bool { return p.fill.newer(noteOf(x.Group, x.Key, x.Value), x.Group) }
+	newer := func(x cluster.Record) bool { return p.fill.newer(noteOf(x.Group, x.Key, x.Value), &x.Group) }
 	put, del := slices.DeleteFunc(p.put, newer), slices.DeleteFunc(p.del, newer)
 	p.put, p.del, p.pending = nil, nil, 0
 	if p.fill.lost() {
@@ -261,7 +261,7 @@ func (p *pull) setMetadata(ctx context.Context, all []cluster.Metadata) error {
 	p.fill.order.Lock()
 	defer p.fill.order.Unlock()
 	all = slices.DeleteFunc(all, func(m cluster.Metadata) bool {
-		return p.fill.newer(noteOfMetadata(m.Key), ipni.SealedGroup{})
+		return p.fill.newer(noteOfMetadata(m.Key), nil)
 	})
 	if p.fill.lost() {
 		return errOverflow

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -29,6 +30,7 @@ type place struct {
 	t     testing.TB
 	kv    kv.Store
 	notes int
+	wrap  func(cluster.Node) cluster.Node
 	opts  rebalance.Options
 
 	mu    sync.Mutex
@@ -53,6 +55,9 @@ func (p *place) dial(m cluster.Member) (cluster.Node, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n := p.nodes[m.ID]; n != nil {
+		if p.wrap != nil {
+			return p.wrap(n.link), nil
+		}
 		return n.link, nil
 	}
 	return nil, clustertest.ErrCut
@@ -445,4 +450,40 @@ func (p *place) copies(w *writer, key dhash.Key) {
 			}
 		}
 	}
+}
+
+// exported is a node that remembers when it was exported first.
+type exported struct {
+	cluster.Node
+	at *time.Time
+}
+
+func (e exported) ExportSealed(ctx context.Context, r valuestore.Range) iter.Seq2[cluster.Record, error] {
+	if e.at.IsZero() {
+		*e.at = time.Now()
+	}
+	return e.Node.ExportSealed(ctx, r)
+}
+
+// A copy is not read before all writes that do not know of the new one have ended.
+func TestSettle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlace(t)
+		defer p.close()
+		p.start("a")
+		p.wait(1)
+		var at time.Time
+		p.wrap = func(n cluster.Node) cluster.Node { return exported{n, &at} }
+		start := time.Now()
+		p.start("b")
+		for at.IsZero() {
+			time.Sleep(100 * time.Millisecond)
+		}
+		row, err := cluster.NewTable(p.kv).Row(t.Context(), 0)
+		must(t, err)
+		if d := at.Sub(start); d < (cluster.Timing{}).WithDefaults().Settle() || d > time.Minute {
+			t.Fatalf("read after %v: %+v", d, row)
+		}
+		p.wait(2)
+	})
 }

@@ -183,15 +183,16 @@ func (r *Replica) count(n int) {
 	}
 }
 
-// newer reports whether a write here since the notes began decides about a record.
-func (f *fill) newer(n note, g ipni.SealedGroup) bool {
+// newer reports whether a write here since the notes began decides about a record of a group, or
+// about metadata if g is nil.
+func (f *fill) newer(n note, g *ipni.SealedGroup) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if _, ok := f.touched[n]; ok {
 		return true
 	}
 	for _, r := range f.removed {
-		if r.covers(g) {
+		if g != nil && r.covers(*g) {
 			return true
 		}
 	}

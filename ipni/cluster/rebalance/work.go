@@ -204,9 +204,19 @@ func loadCursor(ctx context.Context, store kv.Store, key []byte) (cursor, error)
 	if err != nil {
 		return cursor{}, fmt.Errorf("rebalance: cursor: %w", err)
 	}
-	var c cursor
-	if json.Unmarshal(b, &c) != nil || !bytes.Equal(c.encode(), b) || c.Next != "" && c.key() == (dhash.Key{}) && !c.Done {
-		return cursor{}, nil
-	}
+	c, _ := parseCursor(b)
 	return c, nil
+}
+
+// parseCursor reads a cursor, which must be exactly what encode makes of it.
+func parseCursor(b []byte) (c cursor, ok bool) {
+	if json.Unmarshal(b, &c) != nil || !bytes.Equal(c.encode(), b) || c.Next != "" && c.hex() != c.Next {
+		return cursor{}, false
+	}
+	return c, true
+}
+
+func (c cursor) hex() string {
+	key := c.key()
+	return hex.EncodeToString(key[:])
 }
