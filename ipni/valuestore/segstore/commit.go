@@ -172,7 +172,7 @@ func (s *Store) commit(group []*operation) error {
 		s.frame = o.encode(s.frame)
 	}
 	if err := s.log.Write(s.frame); err != nil {
-		return err
+		return errors.Join(err, s.closeLog())
 	}
 	synced := make(chan error, 1)
 	go func() { synced <- s.log.Sync() }()

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime"
 	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/hashstream/hashstream/ipni/valuestore"
 )
@@ -131,13 +134,13 @@ func (s *Store) Compact(ctx context.Context) error {
 	}
 	s.merging.Lock()
 	defer s.merging.Unlock()
+	var group errgroup.Group
+	group.SetLimit(min(runtime.GOMAXPROCS(0), 4))
 	for i := range s.parts() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := s.mergeAll(i); err != nil {
-			return fmt.Errorf("segstore: compact: %w", err)
-		}
+		group.Go(func() error { return s.mergeAll(ctx, i) })
+	}
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("segstore: compact: %w", err)
 	}
 	return nil
 }
@@ -149,7 +152,10 @@ func (s *Store) parts() int {
 }
 
 // mergeAll leaves one run of a partition, if that is not so.
-func (s *Store) mergeAll(i int) error {
+func (s *Store) mergeAll(ctx context.Context, i int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	v := s.acquire()
 	defer s.release(v)
 	p := v.parts[i]

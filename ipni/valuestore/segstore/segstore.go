@@ -148,6 +148,7 @@ func open(dir string, o *Options) (*Store, error) {
 		if s.current != nil {
 			s.release(s.current)
 		}
+		s.chunks.close()
 		if s.lock != nil {
 			_ = s.lock.Close()
 		}
@@ -196,6 +197,7 @@ func (s *Store) Close() error {
 	v := s.current
 	s.mu.Unlock()
 	s.release(v) // files are closed with the last who reads them
+	s.chunks.close()
 	return errors.Join(err, s.lock.Close())
 }
 

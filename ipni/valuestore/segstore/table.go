@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/ipni/valuestore"
+	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/disk"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/segment"
 )
 
@@ -45,8 +46,9 @@ type table struct {
 
 // chunkPool keeps chunks: tables come and go, and the memory stays.
 type chunkPool struct {
-	mu   sync.Mutex
-	free [][]byte
+	mu     sync.Mutex
+	free   [][]byte
+	closed bool
 }
 
 func (p *chunkPool) get() []byte {
@@ -57,7 +59,28 @@ func (p *chunkPool) get() []byte {
 		p.free = p.free[:n-1]
 		return c
 	}
-	return make([]byte, chunkSize)
+	return disk.Memory(chunkSize)
+}
+
+func (p *chunkPool) put(c []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		disk.Release(c)
+	} else {
+		p.free = append(p.free, c)
+	}
+}
+
+// close gives back what is free, and from now on what becomes free.
+func (p *chunkPool) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	for _, c := range p.free {
+		disk.Release(c)
+	}
+	p.free = nil
 }
 
 // newTable returns a table that is meant for size bytes, and can take more.
@@ -68,13 +91,11 @@ func newTable(keyBytes int, size int64, pool *chunkPool, gen uint64) *table {
 
 // recycle gives the chunks back. Nobody reads them any more.
 func (t *table) recycle() {
-	t.pool.mu.Lock()
-	defer t.pool.mu.Unlock()
-	for i := range t.chunks {
-		if t.chunks[i] == nil {
+	for i, c := range t.chunks {
+		if c == nil {
 			break
 		}
-		t.pool.free = append(t.pool.free, t.chunks[i])
+		t.pool.put(c)
 		t.chunks[i] = nil
 	}
 }
@@ -225,34 +246,32 @@ func (t *table) each(end uint32, f func(off uint32, head uint64)) {
 // Heads are those of hashes: once they are dealt into buckets by their first bits, few are left to
 // be sorted in each.
 func (t *table) sorted(from, to uint64) *tableSource {
-	end := t.end.Load()
-	n := 0
-	t.each(end, func(_ uint32, head uint64) {
+	var found []ref
+	if from == 0 && to == ^uint64(0) {
+		found = make([]ref, 0, t.records.Load())
+	}
+	t.each(t.end.Load(), func(off uint32, head uint64) {
 		if head >= from && head <= to {
-			n++
+			found = append(found, ref{head, off})
 		}
 	})
-	width := max(min(bits.Len(uint(n))-3, 16), 1)
+	width := max(min(bits.Len(uint(len(found)))-3, 16), 1)
 	// The bits in which the heads of the range differ come first.
 	skip := bits.LeadingZeros64(from ^ to)
-	bucket := func(head uint64) uint64 { return head << skip >> (64 - width) }
+	bucket := func(r ref) uint64 { return r.prefix << skip >> (64 - width) }
 	starts := make([]uint32, 1<<width+1)
-	t.each(end, func(_ uint32, head uint64) {
-		if head >= from && head <= to {
-			starts[bucket(head)+1]++
-		}
-	})
+	for _, r := range found {
+		starts[bucket(r)+1]++
+	}
 	for i := 1; i < len(starts); i++ {
 		starts[i] += starts[i-1]
 	}
-	refs, at := make([]ref, n), slices.Clone(starts)
-	t.each(end, func(off uint32, head uint64) {
-		if head >= from && head <= to {
-			b := bucket(head)
-			refs[at[b]] = ref{head, off}
-			at[b]++
-		}
-	})
+	refs, at := make([]ref, len(found)), slices.Clone(starts)
+	for _, r := range found {
+		b := bucket(r)
+		refs[at[b]] = r
+		at[b]++
+	}
 	for i := range starts[:len(starts)-1] {
 		slices.SortFunc(refs[starts[i]:starts[i+1]], t.compare)
 	}
@@ -261,12 +280,17 @@ func (t *table) sorted(from, to uint64) *tableSource {
 
 // tableSource is a sequence of records of a table, each once.
 type tableSource struct {
-	t    *table
-	refs []ref
-	rec  segment.Record
-	last ref
-	any  bool
+	t     *table
+	refs  []ref
+	ahead []segment.Record // of the first refs
+	room  []segment.Record
+	rec   segment.Record
+	any   bool
 }
+
+// batch is how many records are fetched together. They lie apart from each other in
+// memory: the processor waits for all of a batch at once.
+const batch = 16
 
 // part returns the records with heads from from to to as a sequence of its own.
 func (s *tableSource) part(from, to uint64) *tableSource {
@@ -279,18 +303,32 @@ func (s *tableSource) part(from, to uint64) *tableSource {
 	return &tableSource{t: s.t, refs: s.refs[i:j]}
 }
 
+// fetch reads the next records of the table.
+func (s *tableSource) fetch() bool {
+	n := min(len(s.refs), batch)
+	if cap(s.room) < n {
+		s.room = make([]segment.Record, n)
+	}
+	s.ahead = s.room[:n]
+	for i, r := range s.refs[:n] {
+		rec := &s.ahead[i]
+		copy(rec.Key[:], s.t.key(r.off))
+		mark := s.t.mark(r.off)
+		rec.Head, rec.Value = segment.HeadOf(&rec.Key), s.t.value(r.off)
+		rec.Tag, rec.Gone = valuestore.Tag(mark>>1), mark&1 != 0
+	}
+	s.refs = s.refs[n:]
+	return n > 0
+}
+
 func (s *tableSource) Next() bool {
-	for len(s.refs) > 0 {
-		r := s.refs[0]
-		s.refs = s.refs[1:]
-		if s.any && r.prefix == s.last.prefix && bytes.Equal(s.t.key(r.off), s.t.key(s.last.off)) && s.t.compareValues(r, s.last) == 0 {
+	for len(s.ahead) > 0 || s.fetch() {
+		r := &s.ahead[0]
+		s.ahead = s.ahead[1:]
+		if s.any && r.Head == s.rec.Head && r.Compare(&s.rec) == 0 {
 			continue // an older one
 		}
-		s.last, s.any = r, true
-		copy(s.rec.Key[:], s.t.key(r.off))
-		mark := s.t.mark(r.off)
-		s.rec.Head, s.rec.Value = segment.HeadOf(&s.rec.Key), s.t.value(r.off)
-		s.rec.Tag, s.rec.Gone = valuestore.Tag(mark>>1), mark&1 != 0
+		s.rec, s.any = *r, true
 		return true
 	}
 	return false

@@ -376,7 +376,7 @@ func TestMerge(t *testing.T) {
 
 // FuzzOpen opens files that are not what a Writer wrote, with right checksums as well.
 func FuzzOpen(f *testing.F) {
-	for _, n := range []int{1, 40, 500} {
+	for _, n := range []int{1, 3, 12} {
 		s := write(f, 32, several(n, 4))
 		b, err := os.ReadFile(s.name)
 		if err != nil {
