@@ -81,7 +81,6 @@ type world struct {
 	active map[peer.ID]map[string]uint64 // publisher → node → token
 	tokens map[peer.ID]uint64
 	starts int
-	most   int // active at once for one publisher
 }
 
 func newWorld(t testing.TB, store kv.Store, replicas int) *world {

@@ -53,7 +53,7 @@ func TestOpensAndCloses(t *testing.T) {
 			if call(t, b, breaker.Success) {
 				t.Fatalf("probe before %v s", int(pause))
 			}
-			time.Sleep(1)
+			time.Sleep(1 * time.Nanosecond)
 			if b.State() != breaker.HalfOpen || !call(t, b, breaker.Failure) {
 				t.Fatalf("no probe after %v s", int(pause))
 			}

@@ -192,8 +192,6 @@ func TestOwners(t *testing.T) {
 }
 
 func TestAdapt(t *testing.T) {
-	type replica = cluster.Replica
-	const ready, filling, behind = cluster.Ready, cluster.Filling, cluster.Behind
 	all := func(change ...func(map[string]*cluster.Status)) []cluster.Status {
 		list := members(map[string]uint32{"a": 0, "b": 0, "c": 0})
 		by := map[string]*cluster.Status{}
