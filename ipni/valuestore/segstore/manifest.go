@@ -73,15 +73,19 @@ func (s *Store) writeManifest(v *version, next uint64) error {
 	if err != nil {
 		return err
 	}
-	head := fmt.Appendf(nil, "%s%08x\n", manifestHead, crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)))
 	name := filepath.Join(s.dir, manifestName)
-	if err := writeFile(name+".tmp", append(head, body...)); err != nil {
+	if err := writeFile(name+".tmp", sealManifest(body)); err != nil {
 		return err
 	}
 	if err := os.Rename(name+".tmp", name); err != nil {
 		return err
 	}
 	return disk.SyncDir(name)
+}
+
+func sealManifest(body []byte) []byte {
+	head := fmt.Appendf(nil, "%s%08x\n", manifestHead, crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)))
+	return append(head, body...)
 }
 
 func writeFile(name string, b []byte) error {
