@@ -169,6 +169,7 @@ func TestFind(t *testing.T) {
 		{name: "some and a failure", all: []*indexer{{results: []string{"p a m"}}, {results: []string{"q a m"}, err: errServer}},
 			want: []string{"p a m", "q a m"}, end: ipni.ErrIncomplete},
 		{name: "some and one late", all: []*indexer{{results: []string{"p a m"}}, {hang: true}}, want: []string{"p a m"}, end: ipni.ErrIncomplete, late: true},
+		{name: "the wait is for all", all: []*indexer{{results: []string{"p a m", "p b m"}, pause: 2 * time.Second}, {hang: true}}, want: []string{"p a m", "p b m"}, end: ipni.ErrIncomplete, late: true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

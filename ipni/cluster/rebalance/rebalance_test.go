@@ -487,3 +487,32 @@ func TestSettle(t *testing.T) {
 		p.wait(2)
 	})
 }
+
+// Where a fill of an earlier time had come to says nothing about this one: writes were missed
+// in between.
+func TestCursorOfEarlierFill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlace(t)
+		defer p.close()
+		p.start("a")
+		p.wait(1)
+		r := p.router()
+		const keys = 600
+		for i := range keys {
+			must(t, r.PutSealed(t.Context(), group(1, 1), one(keyOf(i), "value")))
+		}
+		for part := range cluster.Partitions {
+			row := fmt.Sprintf(`{"since":1,"next":"%064x","done":true}`, 0)
+			must(t, p.kv.Batch(t.Context(), []kv.Op{kv.Put([]byte("Ncf"+string([]byte{byte(part)})+"b"), []byte(row))}))
+		}
+		b := p.start("b")
+		time.Sleep(time.Minute)
+		p.wait(2)
+		if n, _ := b.store.Len(); n != keys {
+			t.Fatalf("%d records of %d", n, keys)
+		}
+		for pair, err := range p.kv.Scan(t.Context(), kv.Prefix([]byte("Ncf"))) {
+			t.Fatalf("a cursor is left: %q, %v", pair.Key, err)
+		}
+	})
+}
