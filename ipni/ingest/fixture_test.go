@@ -67,6 +67,7 @@ type publisher struct {
 	fetched map[cid.Cid]int
 	heads   int
 	onBlock func(ctx context.Context, c cid.Cid) error
+	onHead  func() error
 }
 
 func newPublisher(n byte) *publisher {
@@ -81,6 +82,14 @@ func (p *publisher) info() peer.AddrInfo {
 }
 
 func (p *publisher) Head(context.Context) (cid.Cid, error) {
+	p.mu.Lock()
+	hook := p.onHead
+	p.mu.Unlock()
+	if hook != nil {
+		if err := hook(); err != nil {
+			return cid.Undef, err
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.heads++
@@ -324,6 +333,16 @@ func (s *sink) epochs(c ipni.Context) (n int) {
 		if g.Context == c {
 			n++
 		}
+	}
+	return n
+}
+
+// records returns how many multihashes there are in all groups.
+func (s *sink) records() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, mhs := range s.groups {
+		n += len(mhs)
 	}
 	return n
 }

@@ -415,3 +415,57 @@ func TestLease(t *testing.T) {
 		n.want(t, b, state.Indexed)
 	})
 }
+
+// History that is read in segments makes more groups; reading it again makes no others.
+func TestResyncKeepsGroups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPublisher(1)
+		for i := range 10 {
+			p.add(t, "c", hash(i))
+		}
+		n := newNode(p).start(t, &ingest.Options{SegmentAds: 2})
+		n.sync(t, p)
+		if got := n.sink.epochs(ipni.Context{Provider: p.id, ID: "c"}); got != 5 {
+			t.Errorf("%d groups of 5 segments", got)
+		}
+		before := n.sink.records()
+		if err := n.Sync(t.Context(), p.info(), &ingest.SyncOptions{Resync: true}); err != nil {
+			t.Fatal(err)
+		}
+		if got := n.sink.records(); got != before {
+			t.Errorf("%d records after all was read again, %d before", got, before)
+		}
+		same(t, n, p)
+	})
+}
+
+// What is announced while the publisher is being asked in vain is not forgotten.
+func TestAnnouncedWhileFailing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPublisher(1)
+		p.add(t, "a", hash(1))
+		n := newNode(p).start(t, nil)
+		n.sync(t, p)
+		p.onHead = func() error { return errors.New("no route to host") }
+		b := p.add(t, "b", hash(2))
+		if err := n.Announce(t.Context(), b, p.info()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(48 * time.Hour) // by now it is asked every few hours
+		asked, calls := make(chan struct{}), 0
+		p.onHead = func() error {
+			if calls++; calls == 1 { // through the addresses that were announced
+				if err := n.Announce(t.Context(), b, p.info()); err != nil {
+					t.Error(err)
+				}
+			} else { // through those that were known
+				close(asked)
+				p.onHead = nil
+			}
+			return errors.New("no route to host")
+		}
+		<-asked
+		time.Sleep(time.Minute)
+		n.want(t, b, state.Indexed)
+	})
+}

@@ -261,6 +261,26 @@ func TestAhead(t *testing.T) {
 	}
 }
 
+// The fetch of the next chunk begins before the one at hand is decoded: even if that turns
+// out to be bad.
+func TestHint(t *testing.T) {
+	b := newBlocks()
+	next := b.list(t, 1)
+	text := []byte(`{"Entries":[{"/":{"bytes":"AAAA"}}],"Next":{"/":"` + next.String() + `"}}`)
+	sum, err := multihash.Sum(text, multihash.SHA2_256, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := cid.NewCidV1(cid.DagJSON, sum)
+	b.data[bad] = text
+	if _, _, err := read(t, entries.Start(t.Context(), bad, entries.Count{}, entries.Limits{}, b.fetch)); !errors.Is(err, entries.ErrBad) {
+		t.Error(err)
+	}
+	if b.fetched[next] != 1 {
+		t.Errorf("the next chunk was fetched %d times", b.fetched[next])
+	}
+}
+
 // Close ends fetches that are under way.
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
