@@ -53,7 +53,7 @@ func Hashstream() Rules {
 	return Rules{
 		Module: "github.com/hashstream/hashstream",
 		Layers: map[string]int{
-			"digest": 0, "block": 0, "car": 0, "unixfs": 0, "bao": 0, "ipni/dhash": 0, "did": 0, "nostr": 0, "ipns": 0,
+			"accept": 0, "digest": 0, "block": 0, "car": 0, "unixfs": 0, "bao": 0, "ipni/dhash": 0, "did": 0, "nostr": 0, "ipns": 0,
 			"blob": 1, "kv": 1, "queue": 1, "ipni/valuestore": 1,
 			"index": 2, "pack": 2, "dag": 2, "ingest": 2, "streamer": 2, "scrub": 2,
 			"pipeline": 2, "origin": 2, "outboard": 2, "pin": 2, "naming": 2, "ipni": 2, "access": 2, "dwn": 2,
@@ -91,7 +91,7 @@ func Hashstream() Rules {
 			{Modules: []string{"github.com/vbauerster/mpb"}, Homes: []string{"internal/progress"}},
 			{Modules: []string{"github.com/knadh/koanf", "github.com/pelletier/go-toml"}, Homes: []string{"internal/config"}},
 		},
-		Knows: map[string][]string{"gateway": {"digest", "block", "car", "unixfs", "ipns"}},
+		Knows: map[string][]string{"gateway": {"accept", "digest", "block", "car", "unixfs", "ipns"}},
 
 		BadNames: []string{"util", "utils", "common", "types", "helper", "helpers", "core", "base", "misc", "shared"},
 		EnvUsers: []string{"internal/config", "internal/cli", "internal/servertest", "cmd"},
