@@ -16,15 +16,6 @@ func FuzzAccept(f *testing.F) {
 		f.Add(s, "format=car&car-dups=y")
 	}
 	f.Fuzz(func(t *testing.T, accept, query string) {
-		ranges, err := parseAccept([]string{accept})
-		if err == nil && len(ranges) > maxRanges {
-			t.Fatalf("%d ranges", len(ranges))
-		}
-		for _, m := range ranges {
-			if m.q < 0 || m.q > 1000 || m.typ == "" || m.subtype == "" {
-				t.Fatalf("%+v", m)
-			}
-		}
 		p, err := parseParams(query)
 		if err != nil {
 			return

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/hashstream/hashstream/accept"
 )
 
 // Format is a kind of answer, by its name in the format parameter.
@@ -49,7 +51,7 @@ func negotiate(p *params, headers []string, hasPath bool) (choice, error) {
 	if p.format != "" {
 		return byParameter(p, headers)
 	}
-	accept, err := parseAccept(headers)
+	ranges, err := parseAccept(headers)
 	if err != nil {
 		return choice{}, err
 	}
@@ -59,15 +61,15 @@ func negotiate(p *params, headers []string, hasPath bool) (choice, error) {
 	if hasPath { // raw cannot be had: it is chosen only to be refused
 		preferred = cars
 	}
-	if named(accept, FormatBao) { // no wildcard stands for it: few clients know what to do with it
+	if named(ranges, FormatBao) { // no wildcard stands for it: few clients know what to do with it
 		preferred = append(preferred, proof)
 	}
-	v, ok := pick(preferred, accept, p, anySubtype)
+	v, ok := pick(preferred, ranges, p, accept.AnySubtype)
 	if !ok && hasPath {
-		v, ok = pick([]variant{raw}, accept, p, exact)
+		v, ok = pick([]variant{raw}, ranges, p, accept.Exact)
 	}
 	if !ok {
-		return choice{}, notAcceptable(accept)
+		return choice{}, notAcceptable(ranges)
 	}
 	if v.format == FormatCAR {
 		err = p.checkCAR()
@@ -75,12 +77,12 @@ func negotiate(p *params, headers []string, hasPath bool) (choice, error) {
 	return choice{v, true, true}, err
 }
 
-func notAcceptable(accept []mediaRange) error {
-	for _, m := range accept {
-		if m.is(FormatRecord) {
+func notAcceptable(ranges []accept.Range) error {
+	for _, r := range ranges {
+		if is(r, FormatRecord) {
 			return refuse(http.StatusBadRequest, "Bad request: name records are found below /ipns/.")
 		}
-		if m.is(FormatCAR) && m.q > 0 {
+		if is(r, FormatCAR) && r.Weight > 0 {
 			return refuse(http.StatusNotAcceptable, askForCAR)
 		}
 	}
@@ -110,14 +112,14 @@ func blockByParameter(f Format, headers []string) (choice, error) {
 	if !mentions(headers) {
 		return c, nil
 	}
-	accept, err := parseAccept(headers)
-	c.locate = !named(accept, f)
+	ranges, err := parseAccept(headers)
+	c.locate = !named(ranges, f)
 	return c, err
 }
 
 // named reports whether an Accept header names f itself.
-func named(accept []mediaRange, f Format) bool {
-	return slices.ContainsFunc(accept, func(m mediaRange) bool { return m.is(f) })
+func named(ranges []accept.Range, f Format) bool {
+	return slices.ContainsFunc(ranges, func(r accept.Range) bool { return is(r, f) })
 }
 
 func carByParameter(p *params, headers []string) (choice, error) {
@@ -126,25 +128,26 @@ func carByParameter(p *params, headers []string) (choice, error) {
 	if err := p.checkCAR(); err != nil || !mentions(headers) {
 		return c, err
 	}
-	accept, err := parseAccept(headers)
+	ranges, err := parseAccept(headers)
 	if err != nil {
 		return c, err
 	}
 	named := false
-	for _, m := range accept {
-		if !m.is(FormatCAR) || m.q == 0 {
+	for _, r := range ranges {
+		if !is(r, FormatCAR) || r.Weight == 0 {
 			continue
 		}
 		named = true
-		c.locate = c.locate || m.version+m.order+m.dups != ""
-		c.vary = c.vary || m.version != "" && p.version == "" || m.order != "" && p.order == "" || m.dups != "" && p.dups == ""
+		version, order, dups := r.Param("version"), r.Param("order"), r.Param("dups")
+		c.locate = c.locate || version+order+dups != ""
+		c.vary = c.vary || version != "" && p.version == "" || order != "" && p.order == "" || dups != "" && p.dups == ""
 	}
 	if !named {
 		c.locate = true
 		return c, nil
 	}
 	var ok bool
-	if c.variant, ok = pick(cars, accept, p, exact); !ok {
+	if c.variant, ok = pick(cars, ranges, p, accept.Exact); !ok {
 		return c, refuse(http.StatusNotAcceptable, askForCAR)
 	}
 	return c, nil
@@ -164,19 +167,19 @@ func offered(p *params) []variant {
 // pick returns the variant that is wanted most, of those that are named at least
 // as specifically as least. "*/*" alone names nothing: a browser sends it, and
 // wants none of these.
-func pick(variants []variant, accept []mediaRange, p *params, least int) (variant, bool) {
+func pick(variants []variant, ranges []accept.Range, p *params, least int) (variant, bool) {
 	var best variant
-	var wanted offer
+	var wanted accept.Preference
 	for _, v := range variants {
-		o := weigh(v, accept, p)
-		if o.q == 0 || o.specificity < least {
+		o := v.weigh(ranges, p)
+		if o.Weight == 0 || o.Specificity < least {
 			continue
 		}
-		if wanted.q == 0 || o.better(wanted) {
+		if wanted.Weight == 0 || better(o, wanted) {
 			best, wanted = v, o
 		}
 	}
-	return best, wanted.q > 0
+	return best, wanted.Weight > 0
 }
 
 // mentions reports whether an Accept header could name one of our types, without
@@ -212,11 +215,11 @@ func negotiateRecord(p *params, headers []string) (choice, error) {
 		}
 		return choice{variant: record}, nil
 	}
-	accept, err := parseAccept(headers)
+	ranges, err := parseAccept(headers)
 	if err != nil {
 		return choice{}, err
 	}
-	if _, ok := pick([]variant{record}, accept, p, anySubtype); !ok {
+	if _, ok := pick([]variant{record}, ranges, p, accept.AnySubtype); !ok {
 		return choice{}, refuse(http.StatusNotAcceptable, askRecord)
 	}
 	return choice{record, true, true}, nil

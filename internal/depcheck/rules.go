@@ -104,6 +104,6 @@ func Hashstream() Rules {
 		// What is larger has a limit of its own, to be lowered and not raised: a
 		// protocol with all its corners, an index format with its two levels, and a pass
 		// over files that is parallel and ordered.
-		Sizes: map[string]int{"cmd/hashstream": 15, "gateway": 1900, "index": 1500, "ingest": 1450},
+		Sizes: map[string]int{"cmd/hashstream": 15, "gateway": 1800, "index": 1500, "ingest": 1450},
 	}
 }
