@@ -68,14 +68,20 @@ func (s *linked) Update(ctx context.Context, key []byte, f func([]byte) ([]byte,
 	return s.Store.Update(ctx, key, f)
 }
 
+// slow is a duration that changes while it is used.
+type slow struct{ atomic.Int64 }
+
+func (s *slow) is() time.Duration   { return time.Duration(s.Load()) }
+func (s *slow) set(d time.Duration) { s.Store(int64(d)) }
+
 // world is nodes that follow publishers, and what they must never do.
 type world struct {
 	t        testing.TB
 	store    kv.Store
 	timing   cluster.Timing
 	replicas int
-	segment  time.Duration // how long work takes to notice that it is to yield
-	dying    time.Duration // how long it takes to stop
+	segment  slow // how long work takes to notice that it is to yield
+	dying    slow // how long it takes to stop
 
 	mu     sync.Mutex
 	active map[peer.ID]map[string]uint64 // publisher → node → token
@@ -84,7 +90,9 @@ type world struct {
 }
 
 func newWorld(t testing.TB, store kv.Store, replicas int) *world {
-	return &world{t: t, store: store, replicas: replicas, segment: time.Second, active: map[peer.ID]map[string]uint64{}, tokens: map[peer.ID]uint64{}}
+	w := &world{t: t, store: store, replicas: replicas, active: map[peer.ID]map[string]uint64{}, tokens: map[peer.ID]uint64{}}
+	w.segment.set(time.Second)
+	return w
 }
 
 type node struct {
@@ -131,12 +139,12 @@ func (w *world) work(ctx context.Context, id string, l *assign.Lease) {
 	w.mu.Unlock()
 	select {
 	case <-ctx.Done():
-		time.Sleep(w.dying)
+		time.Sleep(w.dying.is())
 	case <-l.Yield().Done():
 		select { // the segment is ended
 		case <-ctx.Done():
-			time.Sleep(w.dying)
-		case <-time.After(w.segment):
+			time.Sleep(w.dying.is())
+		case <-time.After(w.segment.is()):
 		}
 	}
 	w.mu.Lock()
@@ -159,6 +167,13 @@ func (w *world) shares() (byNode map[string]int, complete int) {
 		}
 	}
 	return byNode, complete
+}
+
+// count returns how often work was started.
+func (w *world) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.starts
 }
 
 func must(t testing.TB, err error) {
@@ -204,18 +219,18 @@ func TestJoinLeaveDeath(t *testing.T) {
 			}
 			time.Sleep(30 * time.Second)
 			w.balanced(publishers, 2)
-			starts := w.starts
+			starts := w.count()
 
 			nodes["c"] = w.node("c") // joins
 			time.Sleep(2 * time.Minute)
 			w.balanced(publishers, 3)
-			if moved := w.starts - starts; moved > publishers*replicas*45/100 {
+			if moved := w.count() - starts; moved > publishers*replicas*45/100 {
 				t.Errorf("%d leases moved for a third of %d", moved, publishers*replicas)
 			}
-			starts = w.starts
+			starts = w.count()
 			time.Sleep(10 * time.Minute)
-			if w.starts != starts {
-				t.Errorf("%d leases moved although nothing changed", w.starts-starts)
+			if w.count() != starts {
+				t.Errorf("%d leases moved although nothing changed", w.count()-starts)
 			}
 
 			nodes["a"].stop() // leaves
@@ -224,7 +239,7 @@ func TestJoinLeaveDeath(t *testing.T) {
 			w.balanced(publishers, 2)
 
 			nodes["b"].cut.Store(true) // is partitioned away, and works on for as long as it may
-			w.dying = 4 * time.Second
+			w.dying.set(4 * time.Second)
 			time.Sleep(2 * time.Minute)
 			if replicas == 1 {
 				w.balanced(publishers, 1)
@@ -249,7 +264,7 @@ func TestFreezeAndDrain(t *testing.T) {
 		defer a.stop()
 		time.Sleep(time.Minute)
 		w.balanced(publishers, 2)
-		w.segment = 7 * time.Second
+		w.segment.set(7 * time.Second)
 		for _, set := range []func(*cluster.Member){
 			func(m *cluster.Member) { m.Frozen = true },
 			func(m *cluster.Member) { m.Frozen, m.Draining = false, true },
@@ -350,8 +365,8 @@ func TestRandomly(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 1))
 			w := newWorld(t, memkv.New(), 1+int(seed)%2)
-			w.dying = 4900 * time.Millisecond // just under a third of the TTL
-			w.segment = 5 * time.Second
+			w.dying.set(4900 * time.Millisecond) // just under a third of the TTL
+			w.segment.set(5 * time.Second)
 			const publishers = 30
 			w.publishers(publishers)
 			nodes := map[string]*node{}
@@ -455,7 +470,7 @@ func TestStores(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, open(t), 1)
 			w.timing = cluster.Timing{TTL: 3 * time.Second}
-			w.segment = 0
+			w.segment.set(0)
 			const publishers = 12
 			w.publishers(publishers)
 			a, b := w.node("a"), w.node("b")

@@ -50,7 +50,7 @@ func (a id) compare(b id) int {
 // Store keeps everything in maps. It is slow and simple, so that it can be the model.
 type Store struct {
 	mu       sync.Mutex
-	records  map[id]bool
+	records  [cluster.Partitions]map[id]bool
 	metadata map[dhash.MetadataKey][]byte
 }
 
@@ -58,14 +58,21 @@ var _ cluster.Node = (*Store)(nil)
 
 // NewStore returns an empty store.
 func NewStore() *Store {
-	return &Store{records: map[id]bool{}, metadata: map[dhash.MetadataKey][]byte{}}
+	s := &Store{metadata: map[dhash.MetadataKey][]byte{}}
+	for p := range s.records {
+		s.records[p] = map[id]bool{}
+	}
+	return s
 }
 
 // Len returns how many records and metadata there are.
 func (s *Store) Len() (records, metadata int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.records), len(s.metadata)
+	for _, part := range s.records {
+		records += len(part)
+	}
+	return records, len(s.metadata)
 }
 
 // ValueKeys yields the values of key.
@@ -90,9 +97,11 @@ func (s *Store) ValueKeys(ctx context.Context, key dhash.Key) iter.Seq2[[]byte, 
 func (s *Store) sorted(r valuestore.Range) (all []id) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for x := range s.records {
-		if r.Contains(x.key) {
-			all = append(all, x)
+	for _, part := range s.records[r.From[0] : int(r.To[0])+1] {
+		for x := range part {
+			if r.Contains(x.key) {
+				all = append(all, x)
+			}
 		}
 	}
 	slices.SortFunc(all, id.compare)
@@ -111,12 +120,12 @@ func (s *Store) SealedMetadata(_ context.Context, key dhash.MetadataKey) ([]byte
 
 // PutSealed adds records.
 func (s *Store) PutSealed(_ context.Context, g ipni.SealedGroup, records valuestore.Records) error {
-	return s.each(g, records, func(x id) { s.records[x] = true })
+	return s.each(g, records, func(x id) { s.records[x.key[0]][x] = true })
 }
 
 // DeleteSealed deletes records.
 func (s *Store) DeleteSealed(_ context.Context, g ipni.SealedGroup, records valuestore.Records) error {
-	return s.each(g, records, func(x id) { delete(s.records, x) })
+	return s.each(g, records, func(x id) { delete(s.records[x.key[0]], x) })
 }
 
 func (s *Store) each(g ipni.SealedGroup, records valuestore.Records, f func(id)) error {
@@ -135,9 +144,11 @@ func (s *Store) each(g ipni.SealedGroup, records valuestore.Records, f func(id))
 func (s *Store) RemoveSealed(_ context.Context, provider ipni.ProviderTag, of *dhash.MetadataKey, before uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	maps.DeleteFunc(s.records, func(x id, _ bool) bool {
-		return x.group.Provider == provider && (of == nil || x.group.Context == *of) && x.group.Epoch < before
-	})
+	for _, part := range s.records {
+		maps.DeleteFunc(part, func(x id, _ bool) bool {
+			return x.group.Provider == provider && (of == nil || x.group.Context == *of) && x.group.Epoch < before
+		})
+	}
 	return nil
 }
 
@@ -169,12 +180,17 @@ func (s *Store) ExportSealed(ctx context.Context, r valuestore.Range) iter.Seq2[
 // ExportMetadata yields metadata.
 func (s *Store) ExportMetadata(_ context.Context, r valuestore.Range) iter.Seq2[cluster.Metadata, error] {
 	return func(yield func(cluster.Metadata, error) bool) {
+		all := map[dhash.MetadataKey][]byte{}
 		s.mu.Lock()
-		all := maps.Clone(s.metadata)
+		for key, sealed := range s.metadata {
+			if r.Contains(dhash.Key(key)) {
+				all[key] = sealed
+			}
+		}
 		s.mu.Unlock()
 		keys := slices.SortedFunc(maps.Keys(all), func(a, b dhash.MetadataKey) int { return bytes.Compare(a[:], b[:]) })
 		for _, key := range keys {
-			if r.Contains(dhash.Key(key)) && !yield(cluster.Metadata{Key: key, Sealed: all[key]}, nil) {
+			if !yield(cluster.Metadata{Key: key, Sealed: all[key]}, nil) {
 				return
 			}
 		}

@@ -95,7 +95,7 @@ func change(t testing.TB, rnd *rand.Rand, nodes ...cluster.Node) {
 // Whatever is written while a copy fills, and whatever it had before, it is the same as the other
 // when it is done.
 func TestFillUnderWrites(t *testing.T) {
-	for seed := range uint64(300) {
+	for seed := range uint64(150) {
 		rnd := rand.New(rand.NewPCG(seed, 5))
 		from, own := clustertest.NewStore(), clustertest.NewStore()
 		notes := 0
