@@ -151,10 +151,16 @@ func (r Rules) checkLayer(name string, p Package, report reporter) {
 func (r Rules) checkBackends(name string, p Package, report reporter) {
 	for _, path := range p.Imports {
 		other, own := r.cut(path)
-		if own && within(other, r.Backends) && !within(name, r.BackendUsers) && !related(name, other) {
+		if own && within(other, r.Backends) && !within(name, r.BackendUsers) && !r.sameBackend(name, other) {
 			report("backend", "imports the backend %s: only %s may", other, strings.Join(r.BackendUsers, ", "))
 		}
 	}
+}
+
+// sameBackend reports whether two packages are parts of one backend, or one stands
+// below the other.
+func (r Rules) sameBackend(a, b string) bool {
+	return related(a, b) || slices.ContainsFunc(r.Backends, func(dir string) bool { return within(a, []string{dir}) && within(b, []string{dir}) })
 }
 
 // checkHeavy keeps heavy modules in their places: nobody else imports them, and

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -81,22 +82,23 @@ func BenchmarkPut(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			b.ReportMetric(resident(), "MiB-resident")
+			b.ReportMetric(peak(), "MiB-peak")
 		})
 	}
 }
 
-// resident returns the memory of the process, in MiB, 0 where that is not known.
-func resident() float64 {
-	b, err := os.ReadFile("/proc/self/statm")
-	var size, pages int
-	if err == nil {
-		_, err = fmt.Sscan(string(b), &size, &pages)
-	}
+// peak returns the most memory that the process had, in MiB, 0 where that is not known.
+func peak() float64 {
+	b, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return 0
 	}
-	return float64(pages*os.Getpagesize()) / (1 << 20)
+	_, rest, _ := strings.Cut(string(b), "VmHWM:")
+	var kib float64
+	if _, err := fmt.Sscan(rest, &kib); err != nil {
+		return 0
+	}
+	return kib / 1024
 }
 
 // benchStore returns a store with records, merged or as writing left it.

@@ -1,33 +1,25 @@
 package segstore
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
-	"math/bits"
 	"syscall"
 
-	"github.com/hashstream/hashstream/digest"
-	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/ipni/valuestore"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/disk"
+	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/layout"
+	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/oplog"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/wal"
 )
-
-// recordSize returns the length of a record of [valuestore.Records].
-func recordSize(value int) int {
-	return dhash.KeySize + (bits.Len(uint(value)|1)+6)/7 + value
-}
 
 // committer writes what waits, in groups, until the store is closed.
 func (s *Store) committer() {
 	for {
 		select {
-		case <-s.queue.wake:
+		case <-s.queue.Wake():
 		case <-s.ctx.Done():
-			s.queue.fail(fs.ErrClosed)
+			s.queue.Fail(fs.ErrClosed)
 			return
 		}
 		for s.commitWaiting() {
@@ -37,20 +29,20 @@ func (s *Store) committer() {
 
 // commitWaiting writes one group. It returns false if nothing waited, or nothing could be written.
 func (s *Store) commitWaiting() bool {
-	if s.queue.empty() {
+	if s.queue.Empty() {
 		return false
 	}
 	if err := s.prepare(); err != nil {
-		s.queue.fail(err)
+		s.queue.Fail(err)
 		return false
 	}
-	group := s.queue.take()
+	group := s.queue.Take()
 	flush := 0 // operations that want a new table, they stand first
-	for flush < len(group) && group[flush].kind == opFlush {
+	for flush < len(group) && group[flush].Kind == oplog.Flush {
 		flush++
 	}
 	var err error
-	if flush > 0 && s.table().log != 0 {
+	if flush > 0 && s.logged(s.table()) {
 		err = s.rotate()
 	}
 	if err == nil && flush < len(group) {
@@ -58,9 +50,7 @@ func (s *Store) commitWaiting() bool {
 			err = s.commit(group[flush:])
 		}
 	}
-	for _, o := range group {
-		o.done <- err
-	}
+	oplog.Done(group, err)
 	return len(group) > 0
 }
 
@@ -69,7 +59,7 @@ func (s *Store) prepare() error {
 	if err := s.checkSpace(); err != nil {
 		return err
 	}
-	if t := s.table(); t.size.Load() >= s.tableSize || t.full(groupSize) || t.log != 0 && s.log == nil {
+	if t := s.table(); t.Size() >= s.tableSize || t.Full(oplog.GroupSize) || s.logged(t) && s.log == nil {
 		if err := s.rotate(); err != nil {
 			return err
 		}
@@ -78,6 +68,13 @@ func (s *Store) prepare() error {
 		return s.beginLog()
 	}
 	return nil
+}
+
+// logged reports whether t has a log.
+func (s *Store) logged(t *memory) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return t.log != 0
 }
 
 // beginLog begins the log of the table. Number and table are tied in one step: a manifest that is
@@ -111,7 +108,7 @@ func (s *Store) checkSpace() error {
 }
 
 // table returns the table that is written.
-func (s *Store) table() *table {
+func (s *Store) table() *memory {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.current.tables[0]
@@ -122,7 +119,7 @@ func (s *Store) table() *table {
 func (s *Store) rotate() error {
 	for {
 		s.mu.Lock()
-		if len(s.current.tables) < tables {
+		if len(s.current.tables) < maxTables {
 			break
 		}
 		err := errors.Join(s.health[:]...)
@@ -137,7 +134,7 @@ func (s *Store) rotate() error {
 		}
 	}
 	v := s.current.clone()
-	v.tables = append([]*table{newTable(s.keyBytes, s.tableSize, &s.chunks, v.gen)}, v.tables...)
+	v.tables = append([]*memory{s.newMemory(s.tableSize, v.Gen)}, v.tables...)
 	files, old := s.install(v)
 	s.mu.Unlock()
 	s.dispose(files, old)
@@ -159,17 +156,17 @@ func (s *Store) closeLog() error {
 
 // commit logs a group, applies it and makes it durable. It is applied while the disk is
 // busy: it can be read shortly before it is acknowledged.
-func (s *Store) commit(group []*operation) error {
+func (s *Store) commit(group []*oplog.Operation) error {
 	size := 0
 	for _, o := range group {
-		size += int(o.size())
+		size += int(o.Size())
 	}
-	if need := wal.FrameHead + size + disk.Page; cap(s.frame) < need || cap(s.frame) > 4*groupSize && need <= 2*groupSize {
+	if need := wal.FrameHead + size + disk.Page; cap(s.frame) < need || cap(s.frame) > 4*oplog.GroupSize && need <= 2*oplog.GroupSize {
 		s.frame = wal.Buffer(max(size, 64<<10))
 	}
 	s.frame = s.frame[:wal.FrameHead]
 	for _, o := range group {
-		s.frame = o.encode(s.frame)
+		s.frame = o.Append(s.frame)
 	}
 	if err := s.log.Write(s.frame); err != nil {
 		return errors.Join(err, s.closeLog())
@@ -183,86 +180,23 @@ func (s *Store) commit(group []*operation) error {
 	return nil
 }
 
-// encode appends an operation as logs hold it.
-func (o *operation) encode(b []byte) []byte {
-	b = append(b, o.kind)
-	if o.kind == opRemove {
-		b = binary.AppendUvarint(b, uint64(len(o.tags)))
-		for _, tag := range o.tags {
-			b = binary.AppendUvarint(b, uint64(tag))
-		}
-		return b
-	}
-	b = binary.AppendUvarint(b, uint64(o.tag))
-	b = binary.AppendUvarint(b, uint64(len(o.records)))
-	return append(b, o.records...)
-}
-
-// decodeOperations returns the operations of a frame, which are parts of it.
-func decodeOperations(b []byte) (all []*operation, err error) {
-	malformed := func() error { return fmt.Errorf("%w: malformed operation %d", digest.ErrMismatch, len(all)) }
-	next := func(most uint64) (uint64, bool) {
-		x, n := binary.Uvarint(b)
-		if n <= 0 || x > most {
-			return 0, false
-		}
-		b = b[n:]
-		return x, true
-	}
-	for len(b) > 0 {
-		o := &operation{kind: b[0]}
-		b = b[1:]
-		most := uint64(valuestore.MaxTag)
-		if o.kind == opRemove {
-			most = uint64(len(b))
-		}
-		first, ok := next(most)
-		if !ok || o.kind < opPut || o.kind > opRemove {
-			return nil, malformed()
-		}
-		if o.kind == opRemove {
-			for range first {
-				tag, ok := next(uint64(valuestore.MaxTag))
-				if !ok || tag == 0 {
-					return nil, malformed()
-				}
-				o.tags = append(o.tags, valuestore.Tag(tag))
-			}
-		} else {
-			size, ok := next(uint64(len(b)))
-			if !ok || size > uint64(len(b)) {
-				return nil, malformed()
-			}
-			o.tag, o.records, b = valuestore.Tag(first), valuestore.Records(b[:size:size]), b[size:]
-			if _, err := o.records.Check(); err != nil {
-				return nil, err
-			}
-		}
-		all = append(all, o)
-	}
-	return all, nil
-}
-
 // apply puts operations into the table and makes them seen.
-func (s *Store) apply(t *table, group []*operation) {
+func (s *Store) apply(t *memory, group []*oplog.Operation) {
 	n := 0
 	var removed []valuestore.Tag
 	for _, o := range group {
-		mark := uint64(o.tag) << 1
-		if o.kind == opDelete {
-			mark |= 1
-		}
-		removed = append(removed, o.tags...)
-		for e, err := range o.records.All() {
+		removed = append(removed, o.Tags...)
+		mark := o.Mark()
+		for e, err := range o.Records.All() {
 			if err != nil {
 				break // they were checked
 			}
-			t.add(&e.Key, e.Value, mark)
+			t.Add(&e.Key, e.Value, mark)
 			n++
 		}
 	}
 	s.mu.Lock()
-	t.publish(n)
+	t.Publish(n)
 	files, old := s.markRemoved(removed)
 	s.mu.Unlock()
 	s.dispose(files, old)
@@ -272,15 +206,11 @@ func (s *Store) apply(t *table, group []*operation) {
 }
 
 // markRemoved adds tags to those that are removed. s.mu is held.
-func (s *Store) markRemoved(tags []valuestore.Tag) ([]*file, []*table) {
+func (s *Store) markRemoved(tags []valuestore.Tag) ([]*layout.File, []*memory) {
 	if len(tags) == 0 {
 		return nil, nil
 	}
 	v := s.current.clone()
-	v.gen++
-	v.removed = maps.Clone(v.removed)
-	for _, tag := range tags {
-		v.removed[tag] = v.gen
-	}
+	v.Remove(tags)
 	return s.install(v)
 }

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/hashstream/hashstream/ipni/valuestore"
+	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/oplog"
 )
 
 // merger merges segments until the store is closed.
@@ -34,85 +34,52 @@ func (s *Store) mergeOnce() (bool, error) {
 	defer s.merging.Unlock()
 	v := s.acquire()
 	defer s.release(v)
-	if i := v.behind(); i >= 0 {
+	if i := v.Behind(); i >= 0 {
 		return true, s.merge(v, i, false)
 	}
-	if len(v.removed) == 0 {
+	if len(v.Removed) == 0 {
 		return false, nil
 	}
-	return s.reclaim(v)
-}
-
-// behind returns the partition with most segments to be merged into it, or -1 if that
-// can wait.
-func (v *version) behind() int {
-	worst, most := -1, l0Merge-1
-	for i, p := range v.parts {
-		if n := len(v.pending(p)); n > most {
-			worst, most = i, n
-		}
+	if err := v.CountDead(); err != nil {
+		return false, err
 	}
-	return worst
+	if i := v.MostlyDead(); i >= 0 {
+		return true, s.merge(v, i, true)
+	}
+	return false, s.forget(v)
 }
 
-// merge makes a run of the segments of the whole range, and of runs of the partition: of those of the
-// first level if they are [fanout] with it, then of those of the next, or of all.
+// merge does the planned merge of a partition, or one of all its runs.
 func (s *Store) merge(v *version, i int, all bool) error {
-	p := v.parts[i]
-	pending := v.pending(p)
-	first, level := len(p.runs), 1
-	for first > 0 && !all {
-		n := 0
-		for n < first && p.runs[first-n-1].level <= level {
-			n++
-		}
-		if n < fanout-1 {
-			break
-		}
-		first -= n
-		level++
-	}
-	if all {
-		first = 0
-		for _, f := range p.runs {
-			level = max(level, f.level)
-		}
-	}
-	inputs := append(slices.Clone(p.runs[first:]), pending...)
-	sources, err := scanAll(inputs, v.bounds(i), true)
+	plan := v.Plan(i, all)
+	sources, err := scanAll(plan.Inputs, v.Bounds(i), true)
 	defer closeAll(sources)
 	if err != nil {
 		return err
 	}
-	f, err := s.writeSegment(v, sources, level, first == 0, s.pace)
+	f, err := s.writeSegment(v, sources, plan.Level, plan.Keep == 0, s.pace)
 	if err != nil {
 		return err
 	}
-	err = s.edit(func(v *version) {
-		runs := slices.Clone(v.parts[i].runs[:first])
-		if f != nil {
-			runs = append(runs, f)
-		}
-		v.parts[i].runs = runs
-		if len(pending) > 0 {
-			v.parts[i].floor = pending[len(pending)-1].number
-		}
-		v.dropMerged()
-	})
-	if err != nil {
+	if err := s.edit(func(v *version) { v.Apply(plan, f) }); err != nil {
 		s.drop(f)
+		return err
 	}
 	s.flushes.raise()
-	return err
+	return nil
 }
 
-// dropMerged drops the segments of the whole range that every partition has in its runs.
-func (v *version) dropMerged() {
-	floor := ^uint64(0)
-	for _, p := range v.parts {
-		floor = min(floor, p.floor)
+// forget drops the removed tags of which nothing is left.
+func (s *Store) forget(v *version) error {
+	clean := v.Gen
+	for _, t := range v.tables {
+		clean = min(clean, t.gen)
 	}
-	v.l0 = slices.DeleteFunc(v.l0, func(f *file) bool { return f.number <= floor })
+	tags := v.Forgettable(clean)
+	if len(tags) == 0 {
+		return nil
+	}
+	return s.edit(func(now *version) { now.Forget(tags, v.Gen) })
 }
 
 // pace waits until a merge may write n bytes.
@@ -148,7 +115,7 @@ func (s *Store) Compact(ctx context.Context) error {
 func (s *Store) parts() int {
 	v := s.acquire()
 	defer s.release(v)
-	return len(v.parts)
+	return len(v.Parts)
 }
 
 // mergeAll leaves one run of a partition, if that is not so.
@@ -158,8 +125,7 @@ func (s *Store) mergeAll(ctx context.Context, i int) error {
 	}
 	v := s.acquire()
 	defer s.release(v)
-	p := v.parts[i]
-	if len(v.pending(p)) == 0 && (len(p.runs) == 0 || len(p.runs) == 1 && p.runs[0].gen == v.gen) {
+	if v.Merged(i) {
 		return nil
 	}
 	return s.merge(v, i, true)
@@ -167,14 +133,14 @@ func (s *Store) mergeAll(ctx context.Context, i int) error {
 
 // flushAll makes segments of what was written before.
 func (s *Store) flushAll(ctx context.Context) error {
-	if err := s.queue.add(ctx, &operation{kind: opFlush}); err != nil {
+	if err := s.queue.Do(ctx, &oplog.Operation{Kind: oplog.Flush}); err != nil {
 		return err
 	}
 	v := s.acquire()
 	defer s.release(v)
 	for {
 		s.mu.Lock()
-		left := slices.ContainsFunc(s.current.tables, func(t *table) bool { return slices.Contains(v.tables[1:], t) })
+		left := slices.ContainsFunc(s.current.tables, func(t *memory) bool { return slices.Contains(v.tables[1:], t) })
 		err, changed := errors.Join(s.health[:]...), s.changed
 		s.mu.Unlock()
 		if !left || err != nil {
@@ -188,106 +154,4 @@ func (s *Store) flushAll(ctx context.Context) error {
 			return fs.ErrClosed
 		}
 	}
-}
-
-// deadRecords is what a segment holds of removed tags, as of a generation.
-type deadRecords struct {
-	gen   uint64
-	count uint64
-	tags  []valuestore.Tag
-	all   bool // nobody knows: it may be any of them
-}
-
-// countDead finds out what f holds of the removed tags of v. Only the merger calls it.
-func (f *file) countDead(v *version) error {
-	if f.dead.gen == v.gen || f.gen == v.gen {
-		return nil
-	}
-	tags, known, err := f.Tags()
-	if err != nil {
-		return err
-	}
-	d := deadRecords{gen: v.gen, all: !known}
-	for _, t := range tags {
-		if gen, removed := v.removed[t.Tag]; removed && gen > f.gen {
-			d.count += t.Count
-			d.tags = append(d.tags, t.Tag)
-		}
-	}
-	if d.all {
-		d.count = f.Records()
-	}
-	f.dead = d
-	return nil
-}
-
-// reclaim merges the partition of which a quarter is removed records, and forgets the tags
-// that no segment has.
-func (s *Store) reclaim(v *version) (bool, error) {
-	for f := range v.files() {
-		if err := f.countDead(v); err != nil {
-			return false, err
-		}
-	}
-	for i, p := range v.parts {
-		var dead, records uint64
-		for _, f := range p.runs {
-			if f.gen < v.gen {
-				dead += f.dead.count
-			}
-			records += f.Records()
-		}
-		for _, f := range v.pending(p) {
-			if f.gen < v.gen {
-				dead += f.dead.count / uint64(len(v.parts))
-			}
-			records += f.Records() / uint64(len(v.parts))
-		}
-		if dead > 0 && dead*4 >= records {
-			return true, s.merge(v, i, true)
-		}
-	}
-	return false, s.forget(v)
-}
-
-// forget drops the removed tags of which no segment and no table has records.
-func (s *Store) forget(v *version) error {
-	needed := map[valuestore.Tag]bool{}
-	unknown := ^uint64(0) // removals after this generation are needed
-	for _, t := range v.tables {
-		unknown = min(unknown, t.gen)
-	}
-	for f := range v.files() {
-		if f.gen == v.gen {
-			continue
-		}
-		if f.dead.all {
-			unknown = min(unknown, f.gen)
-		}
-		for _, tag := range f.dead.tags {
-			needed[tag] = true
-		}
-	}
-	var drop []valuestore.Tag
-	for tag, gen := range v.removed {
-		if gen <= unknown && !needed[tag] {
-			drop = append(drop, tag)
-		}
-	}
-	if len(drop) == 0 {
-		return nil
-	}
-	seen := v.gen
-	return s.edit(func(v *version) {
-		removed := make(map[valuestore.Tag]uint64, len(v.removed))
-		for tag, gen := range v.removed {
-			removed[tag] = gen
-		}
-		for _, tag := range drop {
-			if removed[tag] <= seen {
-				delete(removed, tag)
-			}
-		}
-		v.removed = removed
-	})
 }

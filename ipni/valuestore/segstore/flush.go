@@ -3,6 +3,7 @@ package segstore
 import (
 	"slices"
 
+	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/layout"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/segment"
 )
 
@@ -23,28 +24,28 @@ func (s *Store) flusher() {
 
 // oldest returns the table to be flushed, nil if there is none or too much is to be merged
 // already.
-func (s *Store) oldest() *table {
+func (s *Store) oldest() *memory {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := s.current
-	if len(v.tables) < 2 || len(v.l0) >= l0Stop {
+	if len(v.tables) < 2 || len(v.L0) >= layout.Most {
 		return nil
 	}
 	return v.tables[len(v.tables)-1]
 }
 
 // flush makes a segment of a table.
-func (s *Store) flush(t *table) error {
+func (s *Store) flush(t *memory) error {
 	v := s.acquire()
 	defer s.release(v)
-	f, err := s.writeSegment(v, []segment.Source{t.sorted(0, ^uint64(0))}, 0, false, nil)
+	f, err := s.writeSegment(v, []segment.Source{t.Sorted(0, ^uint64(0))}, 0, false, nil)
 	if err != nil {
 		return err
 	}
 	err = s.edit(func(v *version) {
-		v.tables = slices.DeleteFunc(v.tables, func(o *table) bool { return o == t })
+		v.tables = slices.DeleteFunc(v.tables, func(o *memory) bool { return o == t })
 		if f != nil {
-			v.l0 = append(v.l0, f)
+			v.L0 = append(v.L0, f)
 		}
 	})
 	if err != nil {
@@ -60,7 +61,7 @@ func (s *Store) flush(t *table) error {
 }
 
 // drop removes a segment that did not come into a version.
-func (s *Store) drop(f *file) {
+func (s *Store) drop(f *layout.File) {
 	if f != nil {
 		_ = f.Close() // it was read only
 		s.remove(f.Name())
@@ -70,7 +71,7 @@ func (s *Store) drop(f *file) {
 // writeSegment writes the records of sources, the newest first, without those that are removed as of
 // v. bottom says that there are none below them: deleted ones need not be known any more.
 // It returns nil if nothing is left.
-func (s *Store) writeSegment(v *version, sources []segment.Source, level int, bottom bool, pace func(int) error) (*file, error) {
+func (s *Store) writeSegment(v *version, sources []segment.Source, level int, bottom bool, pace func(int) error) (*layout.File, error) {
 	number := s.number()
 	w, err := segment.Create(s.path(number, "seg"), s.keyBytes, pace)
 	if err != nil {
@@ -86,7 +87,7 @@ func (s *Store) writeSegment(v *version, sources []segment.Source, level int, bo
 		w.Abort()
 		return nil, err
 	}
-	return &file{Segment: seg, number: number, level: level, gen: v.gen}, nil
+	return &layout.File{Segment: seg, Number: number, Level: level, Gen: v.Gen}, nil
 }
 
 func (s *Store) copyRecords(w *segment.Writer, v *version, sources []segment.Source, bottom bool) (n int, err error) {
@@ -98,8 +99,8 @@ func (s *Store) copyRecords(w *segment.Writer, v *version, sources []segment.Sou
 		if bottom && r.Gone {
 			continue
 		}
-		if len(v.removed) > 0 {
-			if _, removed := v.removed[r.Tag]; removed {
+		if len(v.Removed) > 0 {
+			if _, removed := v.Removed[r.Tag]; removed {
 				continue
 			}
 		}

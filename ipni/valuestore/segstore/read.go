@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"slices"
 
 	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/ipni/valuestore"
+	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/layout"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/segment"
+	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/table"
 )
 
 // Values implements [valuestore.Reader]. Values of keys that begin as key does are among
@@ -39,7 +42,7 @@ func (s *Store) Values(ctx context.Context, key dhash.Key) iter.Seq2[valuestore.
 
 // readable returns why nothing can be read.
 func (s *Store) readable(ctx context.Context) error {
-	if s.queue.closed.Load() {
+	if s.queue.Closed() {
 		return fmt.Errorf("segstore: read: %w", fs.ErrClosed)
 	}
 	return ctx.Err()
@@ -48,14 +51,13 @@ func (s *Store) readable(ctx context.Context) error {
 // find returns the sources that may have records of key, the newest first.
 func (v *version) find(sources []segment.Source, key *dhash.Key, keyBytes int) []segment.Source {
 	for _, t := range v.tables {
-		if src := t.find(key[:keyBytes]); src != nil {
+		if src := t.Find(key[:keyBytes]); src != nil {
 			sources = append(sources, src)
 		}
 	}
 	head := segment.HeadOf(key)
-	p := v.parts[v.partOf(head)]
-	pending := v.pending(p)
-	for _, files := range [][]*file{pending, p.runs} {
+	i := v.PartOf(head)
+	for _, files := range [][]*layout.File{v.Pending(i), v.Parts[i].Runs} {
 		for i := len(files) - 1; i >= 0; i-- {
 			if c := files[i].Find(key, head); c != nil {
 				sources = append(sources, c)
@@ -79,7 +81,7 @@ func (v *version) each(ctx context.Context, sources []segment.Source, f func(r *
 		if r.Gone {
 			continue
 		}
-		if _, removed := v.removed[r.Tag]; removed && r.Tag != 0 {
+		if _, removed := v.Removed[r.Tag]; removed {
 			continue
 		}
 		if !f(r) {
@@ -105,12 +107,12 @@ func (s *Store) Range(ctx context.Context, r valuestore.Range) iter.Seq2[valuest
 		}
 		v := s.acquire()
 		defer s.release(v)
-		var tables []*tableSource
+		var tables []*table.Source
 		for _, t := range v.tables {
-			tables = append(tables, t.sorted(segment.HeadOf(&r.From), segment.HeadOf(&r.To)))
+			tables = append(tables, t.Sorted(segment.HeadOf(&r.From), segment.HeadOf(&r.To)))
 		}
 		more := true
-		for i := v.partOf(segment.HeadOf(&r.From)); more && i <= v.partOf(segment.HeadOf(&r.To)); i++ {
+		for i := v.PartOf(segment.HeadOf(&r.From)); more && i <= v.PartOf(segment.HeadOf(&r.To)); i++ {
 			err := v.scan(ctx, i, r, tables, func(rec *segment.Record) bool {
 				more = yield(valuestore.Record{Key: rec.Key, Value: valuestore.Value{Tag: rec.Tag, Bytes: rec.Value}}, nil)
 				return more
@@ -124,8 +126,8 @@ func (s *Store) Range(ctx context.Context, r valuestore.Range) iter.Seq2[valuest
 }
 
 // scan calls f with the records of r in a partition.
-func (v *version) scan(ctx context.Context, i int, r valuestore.Range, tables []*tableSource, f func(*segment.Record) bool) error {
-	b := v.bounds(i)
+func (v *version) scan(ctx context.Context, i int, r valuestore.Range, tables []*table.Source, f func(*segment.Record) bool) error {
+	b := v.Bounds(i)
 	if !b.Contains(r.From) {
 		r.From = b.From
 	}
@@ -134,10 +136,9 @@ func (v *version) scan(ctx context.Context, i int, r valuestore.Range, tables []
 	}
 	var sources []segment.Source
 	for _, t := range tables {
-		sources = append(sources, t.part(segment.HeadOf(&r.From), segment.HeadOf(&r.To)))
+		sources = append(sources, t.Part(segment.HeadOf(&r.From), segment.HeadOf(&r.To)))
 	}
-	p := v.parts[i]
-	files, err := scanAll(append(append([]*file(nil), p.runs...), v.pending(p)...), r, false)
+	files, err := scanAll(slices.Concat(v.Parts[i].Runs, v.Pending(i)), r, false)
 	defer closeAll(files)
 	if err != nil {
 		return err
@@ -148,7 +149,7 @@ func (v *version) scan(ctx context.Context, i int, r valuestore.Range, tables []
 }
 
 // scanAll returns sources over files, which are the oldest first, the newest first.
-func scanAll(files []*file, r valuestore.Range, direct bool) (sources []segment.Source, err error) {
+func scanAll(files []*layout.File, r valuestore.Range, direct bool) (sources []segment.Source, err error) {
 	for i := len(files) - 1; i >= 0; i-- {
 		c, err := files[i].Scan(r.From, r.To, direct)
 		if err != nil {

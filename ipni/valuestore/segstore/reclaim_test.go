@@ -1,15 +1,12 @@
 package segstore
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/ipni/valuestore"
 	"github.com/hashstream/hashstream/ipni/valuestore/valuestoretest"
@@ -242,50 +239,4 @@ func TestShortKeys(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-}
-
-// FuzzOperations decodes frames of logs.
-func FuzzOperations(f *testing.F) {
-	put := (&operation{kind: opPut, tag: 5, records: numbered(1)}).encode(nil)
-	f.Add(put)
-	f.Add((&operation{kind: opRemove, tags: []valuestore.Tag{1, 2, valuestore.MaxTag}}).encode(put[:50]))
-	f.Add([]byte{opFlush, 0, 0})
-	f.Add([]byte{opRemove, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		all, err := decodeOperations(b)
-		if err != nil {
-			if !errors.Is(err, digest.ErrMismatch) {
-				t.Fatal(err)
-			}
-			return
-		}
-		var again []byte
-		for _, o := range all {
-			again = o.encode(again)
-		}
-		back, err := decodeOperations(again)
-		if err != nil || len(back) != len(all) {
-			t.Fatal(err)
-		}
-		for i, o := range all {
-			if p := back[i]; p.kind != o.kind || p.tag != o.tag || !bytes.Equal(p.records, o.records) || !slices.Equal(p.tags, o.tags) {
-				t.Fatalf("operation %d differs", i)
-			}
-		}
-	})
-}
-
-// FuzzManifest parses manifests, with right checksums too.
-func FuzzManifest(f *testing.F) {
-	f.Add([]byte(`{"key_bytes":32,"next":1,"log":1,"gen":0,"removed":{"3":1},"l0":[],"parts":[{"floor":0,"runs":[]}]}`))
-	f.Add([]byte(`{"parts":[]}`))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		for _, b := range [][]byte{body, sealManifest(body)} {
-			if m, err := parseManifest(b); err != nil && !errors.Is(err, digest.ErrMismatch) {
-				t.Fatal(err)
-			} else if err == nil && len(m.Parts) == 0 {
-				t.Fatal("no partitions")
-			}
-		}
-	})
 }

@@ -35,6 +35,8 @@ import (
 	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/ipni/valuestore"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/disk"
+	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/oplog"
+	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/table"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/wal"
 )
 
@@ -79,11 +81,11 @@ type Store struct {
 	editing sync.Mutex // held while the manifest is written
 	merging sync.Mutex // held while segments are merged
 
-	queue   queue
+	queue   *oplog.Queue
 	log     *wal.Log // nil until something is written; the committer's alone
 	last    wal.Place
 	frame   []byte
-	chunks  chunkPool
+	memory  table.Pool
 	stop    context.CancelFunc
 	ctx     context.Context // of the work in the background, not of a caller
 	workers sync.WaitGroup
@@ -103,10 +105,7 @@ func (s signal) raise() {
 }
 
 const (
-	tables     = 3 // in memory at most: one that is written, others that become segments
-	l0Merge    = 6 // segments of the whole range that are merged at once
-	l0Stop     = 18
-	fanout     = 4           // runs of a level that become one of the next
+	maxTables  = 3           // in memory: one that is written, others that become segments
 	retryAfter = time.Second // how long work in the background waits after it failed
 )
 
@@ -134,10 +133,9 @@ func open(dir string, o *Options) (*Store, error) {
 		return nil, fmt.Errorf("%d partitions: %w", n, fs.ErrInvalid)
 	}
 	s := &Store{
-		dir: dir, keyBytes: opts.KeyBytes, tableSize: opts.Memory / tables, reserve: max(opts.Reserve, 0), slog: opts.Log,
-		flushes: make(signal, 1), merges: make(signal, 1), room: make(signal, 1), changed: make(chan struct{}),
+		dir: dir, keyBytes: opts.KeyBytes, tableSize: opts.Memory / maxTables, reserve: max(opts.Reserve, 0), slog: opts.Log,
+		queue: oplog.NewQueue(), flushes: make(signal, 1), merges: make(signal, 1), room: make(signal, 1), changed: make(chan struct{}),
 	}
-	s.queue.wake = make(signal, 1)
 	if s.slog == nil {
 		s.slog = slog.New(slog.DiscardHandler)
 	}
@@ -148,7 +146,7 @@ func open(dir string, o *Options) (*Store, error) {
 		if s.current != nil {
 			s.release(s.current)
 		}
-		s.chunks.close()
+		s.memory.Close()
 		if s.lock != nil {
 			_ = s.lock.Close()
 		}
@@ -184,7 +182,7 @@ func (s *Store) start(partitions int) error {
 // Close ends the work in the background. Records that are in logs only are read from
 // them by the next Open.
 func (s *Store) Close() error {
-	if !s.queue.close() {
+	if !s.queue.Close() {
 		return nil
 	}
 	s.stop()
@@ -197,7 +195,7 @@ func (s *Store) Close() error {
 	v := s.current
 	s.mu.Unlock()
 	s.release(v) // files are closed with the last who reads them
-	s.chunks.close()
+	s.memory.Close()
 	return errors.Join(err, s.lock.Close())
 }
 
@@ -265,20 +263,20 @@ func (s *Store) Stats() Stats {
 	v := s.acquire()
 	defer s.release(v)
 	var st Stats
-	for _, m := range v.tables {
-		st.Records += m.records.Load()
-		st.Memory += m.size.Load()
+	for _, t := range v.tables {
+		st.Records += t.Records()
+		st.Memory += t.Size()
 	}
-	for f := range v.files() {
+	for f := range v.Files() {
 		st.Records += int64(f.Records())
 		st.Bytes += f.Size()
 		st.Memory += f.Memory()
 		st.Segments++
 	}
-	for _, f := range v.l0 {
+	for _, f := range v.L0 {
 		st.Debt += f.Size()
 	}
-	st.RemovedTags = len(v.removed)
+	st.RemovedTags = len(v.Removed)
 	return st
 }
 

@@ -2,90 +2,40 @@ package segstore
 
 import (
 	"fmt"
-	"iter"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/hashstream/hashstream/ipni/dhash"
-	"github.com/hashstream/hashstream/ipni/valuestore"
-	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/segment"
+	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/layout"
+	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/table"
 )
 
 // version is what the store consists of at a moment. Who reads holds one, and with it
 // the files. It does not change once it is current, but for the records of its first
 // table.
 type version struct {
-	tables  []*table // the newest first
-	l0      []*file  // segments of the whole range, the oldest first
-	parts   []part
-	removed map[valuestore.Tag]uint64 // to the generation in which each was removed
-	gen     uint64                    // of the last removal
+	layout.Layout
+	tables []*memory // the newest first
 
 	refs int // guarded by Store.mu
 }
 
-// part is a partition.
-type part struct {
-	floor uint64  // the last segment of the whole range whose records are in runs
-	runs  []*file // the oldest first
+// memory is a table of a version.
+type memory struct {
+	*table.Table
+	log  uint64 // the log with the same records, 0 if there is none yet; guarded by Store.mu
+	gen  uint64 // of removals, when the table was begun
+	refs int    // versions that hold it, guarded by Store.mu
 }
 
-// file is a segment of a version.
-type file struct {
-	*segment.Segment
-	number uint64
-	level  int
-	gen    uint64 // no record has a tag that was removed in this generation or before
-
-	refs int // versions that hold it, and tables that hold theirs; guarded by Store.mu
-	gone bool
-	dead deadRecords
+func (s *Store) newMemory(size int64, gen uint64) *memory {
+	return &memory{Table: table.New(s.keyBytes, size, &s.memory), gen: gen}
 }
 
 func (v *version) clone() *version {
-	return &version{tables: slices.Clone(v.tables), l0: slices.Clone(v.l0), parts: slices.Clone(v.parts), removed: v.removed, gen: v.gen}
-}
-
-// files yields the segments.
-func (v *version) files() iter.Seq[*file] {
-	return func(yield func(*file) bool) {
-		for _, f := range v.l0 {
-			if !yield(f) {
-				return
-			}
-		}
-		for _, p := range v.parts {
-			for _, f := range p.runs {
-				if !yield(f) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// partOf returns the number of the partition of a head.
-func (v *version) partOf(head uint64) int {
-	return int(head >> 56 * uint64(len(v.parts)) >> 8)
-}
-
-// bounds returns the keys of a partition.
-func (v *version) bounds(i int) valuestore.Range {
-	width := 256 / len(v.parts)
-	r := valuestore.Everything()
-	r.From[0], r.To[0] = byte(i*width), byte(i*width+width-1)
-	return r
-}
-
-// pending returns the segments of the whole range that are not in the runs of p.
-func (v *version) pending(p part) []*file {
-	i := 0
-	for i < len(v.l0) && v.l0[i].number <= p.floor {
-		i++
-	}
-	return v.l0[i:]
+	return &version{tables: slices.Clone(v.tables), Layout: v.Clone()}
 }
 
 // acquire returns the current version, to be released.
@@ -104,12 +54,12 @@ func (s *Store) release(v *version) {
 }
 
 // unref gives a version up, and returns what nobody holds any more. s.mu is held.
-func (s *Store) unref(v *version) (files []*file, old []*table) {
+func (s *Store) unref(v *version) (files []*layout.File, old []*memory) {
 	if v.refs--; v.refs > 0 {
 		return nil, nil
 	}
-	for f := range v.files() {
-		if f.refs--; f.refs == 0 {
+	for f := range v.Files() {
+		if f.Refs--; f.Refs == 0 {
 			files = append(files, f)
 		}
 	}
@@ -121,15 +71,15 @@ func (s *Store) unref(v *version) (files []*file, old []*table) {
 	return files, old
 }
 
-func (s *Store) dispose(files []*file, old []*table) {
+func (s *Store) dispose(files []*layout.File, old []*memory) {
 	for _, f := range files {
 		_ = f.Close() // it was read only
-		if f.gone {
+		if f.Gone {
 			s.remove(f.Name())
 		}
 	}
 	for _, t := range old {
-		t.recycle()
+		t.Recycle()
 	}
 }
 
@@ -143,10 +93,10 @@ func (s *Store) remove(name string) {
 
 // install makes v, a changed clone of the current version, the current one. s.mu is held;
 // what it returns is to be disposed of.
-func (s *Store) install(v *version) ([]*file, []*table) {
+func (s *Store) install(v *version) ([]*layout.File, []*memory) {
 	v.refs = 1
-	for f := range v.files() {
-		f.refs++
+	for f := range v.Files() {
+		f.Refs++
 	}
 	for _, t := range v.tables {
 		t.refs++
@@ -175,13 +125,13 @@ func (s *Store) edit(change func(v *version)) error {
 	s.mu.Lock()
 	v := s.current.clone()
 	change(v)
-	kept := maps.Collect(func(yield func(*file, bool) bool) {
-		for f := range v.files() {
+	kept := maps.Collect(func(yield func(*layout.File, bool) bool) {
+		for f := range v.Files() {
 			yield(f, true)
 		}
 	})
-	for f := range s.current.files() {
-		f.gone = f.gone || !kept[f]
+	for f := range s.current.Files() {
+		f.Gone = f.Gone || !kept[f]
 	}
 	files, old := s.install(v)
 	s.notify()

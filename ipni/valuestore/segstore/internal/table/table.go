@@ -1,4 +1,8 @@
-package segstore
+// Package table holds the records that are in no segment yet, in memory.
+//
+// One goroutine adds to a Table, any number read. Memory is taken from a Pool, which
+// is safe for concurrent use, and given back when nobody reads any more.
+package table
 
 import (
 	"bytes"
@@ -23,35 +27,30 @@ const (
 	tableHead = 4 + 8 + 2
 )
 
-// table is the records that are in no segment yet. One goroutine adds, any number read.
-// Records lie one after the other in chunks, and each leads to the one before it with
+// Table is records in memory. Records lie one after the other in chunks, and each leads to the one before it with
 // the same hash; a hash leads to its last one.
-type table struct {
+type Table struct {
 	keyBytes int
-	pool     *chunkPool
-	log      uint64 // the log with the same records, 0 if there is none yet
-	gen      uint64 // the generation of removals when the table was begun
+	pool     *Pool
+	chunks   [maxChunks][]byte
+	filled   [maxChunks]uint32
+	used     uint32 // the offset behind the last record
+	heads    []atomic.Uint32
+	shift    int
 
-	chunks [maxChunks][]byte
-	filled [maxChunks]uint32
-	used   uint32 // the offset behind the last record
-	heads  []atomic.Uint32
-	shift  int
-
-	refs    int           // versions that hold it, guarded by Store.mu
 	end     atomic.Uint32 // up to where records are complete
 	size    atomic.Int64
 	records atomic.Int64
 }
 
-// chunkPool keeps chunks: tables come and go, and the memory stays.
-type chunkPool struct {
+// Pool keeps memory: tables come and go, and it stays.
+type Pool struct {
 	mu     sync.Mutex
 	free   [][]byte
 	closed bool
 }
 
-func (p *chunkPool) get() []byte {
+func (p *Pool) get() []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n := len(p.free); n > 0 {
@@ -62,7 +61,7 @@ func (p *chunkPool) get() []byte {
 	return disk.Memory(chunkSize)
 }
 
-func (p *chunkPool) put(c []byte) {
+func (p *Pool) put(c []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -72,8 +71,8 @@ func (p *chunkPool) put(c []byte) {
 	}
 }
 
-// close gives back what is free, and from now on what becomes free.
-func (p *chunkPool) close() {
+// Close gives back what is free, and from now on what becomes free.
+func (p *Pool) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true
@@ -83,14 +82,14 @@ func (p *chunkPool) close() {
 	p.free = nil
 }
 
-// newTable returns a table that is meant for size bytes, and can take more.
-func newTable(keyBytes int, size int64, pool *chunkPool, gen uint64) *table {
+// New returns a table that is meant for size bytes, and can take more.
+func New(keyBytes int, size int64, pool *Pool) *Table {
 	n := bits.Len64(uint64(max(size, 1<<14) / 128))
-	return &table{keyBytes: keyBytes, pool: pool, gen: gen, heads: make([]atomic.Uint32, 1<<n), shift: 64 - n, used: 8}
+	return &Table{keyBytes: keyBytes, pool: pool, heads: make([]atomic.Uint32, 1<<n), shift: 64 - n, used: 8}
 }
 
-// recycle gives the chunks back. Nobody reads them any more.
-func (t *table) recycle() {
+// Recycle gives the chunks back. Nobody reads them any more.
+func (t *Table) Recycle() {
 	for i, c := range t.chunks {
 		if c == nil {
 			break
@@ -100,7 +99,7 @@ func (t *table) recycle() {
 	}
 }
 
-func (t *table) bucket(key []byte) *atomic.Uint32 {
+func (t *Table) bucket(key []byte) *atomic.Uint32 {
 	h := binary.BigEndian.Uint64(key)
 	if t.keyBytes > 8 {
 		h ^= bits.RotateLeft64(binary.BigEndian.Uint64(key[8:]), 32)
@@ -108,8 +107,8 @@ func (t *table) bucket(key []byte) *atomic.Uint32 {
 	return &t.heads[h*0x9e3779b97f4a7c15>>t.shift]
 }
 
-// add adds a record. Readers of single keys see it at once, others after publish.
-func (t *table) add(key *dhash.Key, value []byte, mark uint64) {
+// Add adds a record. mark is its tag, shifted by one, and 1 if it says that the record is gone. Readers of single keys see it at once, others after Publish.
+func (t *Table) Add(key *dhash.Key, value []byte, mark uint64) {
 	n := uint32(tableHead + t.keyBytes + len(value))
 	chunk := t.used >> chunkBits
 	if t.used&(chunkSize-1)+n > chunkSize {
@@ -135,35 +134,41 @@ func (t *table) add(key *dhash.Key, value []byte, mark uint64) {
 	}
 }
 
-// publish lets readers of ranges see what was added.
-func (t *table) publish(records int) {
+// Publish lets readers of ranges see what was added.
+func (t *Table) Publish(records int) {
 	t.end.Store(t.used)
 	t.size.Store(int64(t.used))
 	t.records.Add(int64(records))
 }
 
-// full reports whether there is no room for n more bytes of records at all.
-func (t *table) full(n int64) bool { return int64(t.used)+4*n+chunkSize > maxChunks<<chunkBits }
+// Size returns the bytes of the published records.
+func (t *Table) Size() int64 { return t.size.Load() }
+
+// Records returns how many records were published.
+func (t *Table) Records() int64 { return t.records.Load() }
+
+// Full reports whether there is no room for n more bytes of records at all.
+func (t *Table) Full(n int64) bool { return int64(t.used)+4*n+chunkSize > maxChunks<<chunkBits }
 
 // key returns the stored bytes of the key of a record.
-func (t *table) key(off uint32) []byte {
+func (t *Table) key(off uint32) []byte {
 	at := off&(chunkSize-1) + tableHead
 	return t.chunks[off>>chunkBits][at : at+uint32(t.keyBytes)]
 }
 
 // value returns the value of a record.
-func (t *table) value(off uint32) []byte {
+func (t *Table) value(off uint32) []byte {
 	c, at := t.chunks[off>>chunkBits], off&(chunkSize-1)
 	n := uint32(binary.LittleEndian.Uint16(c[at+12:]))
 	at += tableHead + uint32(t.keyBytes)
 	return c[at : at+n : at+n]
 }
 
-func (t *table) mark(off uint32) uint64 {
+func (t *Table) mark(off uint32) uint64 {
 	return binary.LittleEndian.Uint64(t.chunks[off>>chunkBits][off&(chunkSize-1)+4:])
 }
 
-func (t *table) before(off uint32) uint32 {
+func (t *Table) before(off uint32) uint32 {
 	return binary.LittleEndian.Uint32(t.chunks[off>>chunkBits][off&(chunkSize-1):])
 }
 
@@ -174,7 +179,7 @@ type ref struct {
 }
 
 // compare orders records by key, value and tag, and puts the newest of equal ones first.
-func (t *table) compare(a, b ref) int {
+func (t *Table) compare(a, b ref) int {
 	if a.prefix != b.prefix {
 		return cmp.Compare(a.prefix, b.prefix)
 	}
@@ -188,15 +193,15 @@ func (t *table) compare(a, b ref) int {
 }
 
 // compareValues orders records of one key by value and tag.
-func (t *table) compareValues(a, b ref) int {
+func (t *Table) compareValues(a, b ref) int {
 	if c := bytes.Compare(t.value(a.off), t.value(b.off)); c != 0 {
 		return c
 	}
 	return cmp.Compare(t.mark(a.off)>>1, t.mark(b.off)>>1)
 }
 
-// find returns the records of a key, nil if there are none.
-func (t *table) find(key []byte) *tableSource {
+// Find returns the records of a key, nil if there are none.
+func (t *Table) Find(key []byte) *Source {
 	var refs []ref
 	for off := t.bucket(key).Load(); off != 0; off = t.before(off) {
 		if bytes.Equal(t.key(off), key) {
@@ -209,7 +214,7 @@ func (t *table) find(key []byte) *tableSource {
 	if len(refs) > 1 {
 		slices.SortFunc(refs, t.compare)
 	}
-	return &tableSource{t: t, refs: refs}
+	return &Source{t: t, refs: refs}
 }
 
 // prefixOf returns the first eight bytes of a value: numbers in the order of values,
@@ -224,7 +229,7 @@ func prefixOf(value []byte) uint64 {
 }
 
 // each calls f with the offset and the head of each published record.
-func (t *table) each(end uint32, f func(off uint32, head uint64)) {
+func (t *Table) each(end uint32, f func(off uint32, head uint64)) {
 	for off := uint32(8); off < end; {
 		chunk := off >> chunkBits
 		stop := uint32(chunkSize)
@@ -242,10 +247,10 @@ func (t *table) each(end uint32, f func(off uint32, head uint64)) {
 	}
 }
 
-// sorted returns the records with heads from from to to in their order, as of now.
+// Sorted returns the records with heads from from to to in their order, as of now.
 // Heads are those of hashes: once they are dealt into buckets by their first bits, few are left to
 // be sorted in each.
-func (t *table) sorted(from, to uint64) *tableSource {
+func (t *Table) Sorted(from, to uint64) *Source {
 	var found []ref
 	if from == 0 && to == ^uint64(0) {
 		found = make([]ref, 0, t.records.Load())
@@ -275,36 +280,38 @@ func (t *table) sorted(from, to uint64) *tableSource {
 	for i := range starts[:len(starts)-1] {
 		slices.SortFunc(refs[starts[i]:starts[i+1]], t.compare)
 	}
-	return &tableSource{t: t, refs: refs}
+	return &Source{t: t, refs: refs}
 }
 
-// tableSource is a sequence of records of a table, each once.
-type tableSource struct {
-	t     *table
+// Source is a sequence of records of a table, each once.
+type Source struct {
+	t     *Table
 	refs  []ref
 	ahead []segment.Record // of the first refs
 	room  []segment.Record
 	rec   segment.Record
 	any   bool
+
+	touched byte
 }
 
 // batch is how many records are fetched together. They lie apart from each other in
 // memory: the processor waits for all of a batch at once.
 const batch = 16
 
-// part returns the records with heads from from to to as a sequence of its own.
-func (s *tableSource) part(from, to uint64) *tableSource {
+// Part returns the records with heads from from to to as a sequence of its own.
+func (s *Source) Part(from, to uint64) *Source {
 	byHead := func(r ref, head uint64) int { return cmp.Compare(r.prefix, head) }
 	i, _ := slices.BinarySearchFunc(s.refs, from, byHead)
 	j := len(s.refs)
 	if to < ^uint64(0) {
 		j, _ = slices.BinarySearchFunc(s.refs, to+1, byHead)
 	}
-	return &tableSource{t: s.t, refs: s.refs[i:j]}
+	return &Source{t: s.t, refs: s.refs[i:j]}
 }
 
 // fetch reads the next records of the table.
-func (s *tableSource) fetch() bool {
+func (s *Source) fetch() bool {
 	n := min(len(s.refs), batch)
 	if cap(s.room) < n {
 		s.room = make([]segment.Record, n)
@@ -316,12 +323,16 @@ func (s *tableSource) fetch() bool {
 		mark := s.t.mark(r.off)
 		rec.Head, rec.Value = segment.HeadOf(&rec.Key), s.t.value(r.off)
 		rec.Tag, rec.Gone = valuestore.Tag(mark>>1), mark&1 != 0
+		if n := len(rec.Value); n > 0 { // whoever copies it next need not wait
+			s.touched ^= rec.Value[n/2] ^ rec.Value[n-1]
+		}
 	}
 	s.refs = s.refs[n:]
 	return n > 0
 }
 
-func (s *tableSource) Next() bool {
+// Next goes to the next record.
+func (s *Source) Next() bool {
 	for len(s.ahead) > 0 || s.fetch() {
 		r := &s.ahead[0]
 		s.ahead = s.ahead[1:]
@@ -334,5 +345,8 @@ func (s *tableSource) Next() bool {
 	return false
 }
 
-func (s *tableSource) Record() *segment.Record { return &s.rec }
-func (s *tableSource) Err() error              { return nil }
+// Record returns the record to which Next went.
+func (s *Source) Record() *segment.Record { return &s.rec }
+
+// Err returns nil: memory does not fail.
+func (s *Source) Err() error { return nil }

@@ -1,0 +1,99 @@
+package layout
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/hashstream/hashstream/digest"
+)
+
+// simulate flushes n segments and merges as the store would. It returns how often a flushed
+// segment is written again, and the most runs that a partition had.
+func simulate(n int) (rewrites float64, runs int) {
+	l := Layout{Parts: make([]Part, 4)}
+	weight := map[uint64]int{} // of a run, in flushed segments
+	number, written := uint64(0), 0
+	for range n {
+		number++
+		l.L0 = append(l.L0, &File{Number: number})
+		weight[number] = 1
+		for i := l.Behind(); i >= 0; i = l.Behind() {
+			m := l.Plan(i, false)
+			number++
+			for _, f := range m.Inputs {
+				weight[number] += weight[f.Number]
+			}
+			written += weight[number]
+			l.Apply(m, &File{Number: number, Level: m.Level})
+			runs = max(runs, len(l.Parts[i].Runs))
+		}
+	}
+	return float64(written) / float64(n*len(l.Parts)), runs
+}
+
+// TestPlan wants few rewrites and few runs, whatever there is.
+func TestPlan(t *testing.T) {
+	for n, most := range map[int]float64{5: 0, 12: 1, 100: 1.7, 1000: 2.7, 10_000: 4.2} {
+		if rewrites, runs := simulate(n); rewrites > most || runs > 20 {
+			t.Errorf("%d segments: each is written again %.2f times, want %.2f; %d runs", n, rewrites, most, runs)
+		}
+	}
+}
+
+// TestPlanOrder wants a merge to take neighbours only: what is between them is older than one
+// and newer than the other.
+func TestPlanOrder(t *testing.T) {
+	file := func(number uint64, level int) *File { return &File{Number: number, Level: level} }
+	l := Layout{
+		L0:    []*File{file(10, 0), file(11, 0), file(12, 0)},
+		Parts: []Part{{Floor: 10, Runs: []*File{file(1, 2), file(2, 1), file(3, 1), file(4, 1), file(5, 1), file(6, 1)}}, {Floor: 9}},
+	}
+	numbers := func(m Merge) (n []uint64) {
+		for _, f := range m.Inputs {
+			n = append(n, f.Number)
+		}
+		return n
+	}
+	m := l.Plan(0, false)
+	if got := numbers(m); !slices.Equal(got, []uint64{2, 3, 4, 5, 6, 11, 12}) || m.Level != 2 || m.Keep != 1 || m.Floor != 12 {
+		t.Errorf("%v, %+v", got, m)
+	}
+	l.Apply(m, file(20, m.Level))
+	if len(l.L0) != 3 || len(l.Parts[0].Runs) != 2 || l.Parts[0].Runs[1].Number != 20 || len(l.Pending(0)) != 0 {
+		t.Errorf("%+v", l)
+	}
+	l.Apply(l.Plan(1, true), file(21, 1))
+	if len(l.L0) != 0 || !l.Merged(1) || l.Merged(0) {
+		t.Errorf("%+v", l)
+	}
+}
+
+func TestBounds(t *testing.T) {
+	for n := 1; n <= 256; n *= 2 {
+		l := Layout{Parts: make([]Part, n)}
+		for b := range uint64(256) {
+			key := [32]byte{byte(b), 0xff}
+			for i := range l.Parts {
+				if got := l.Bounds(i).Contains(key); got != (i == l.PartOf(b<<56|0xff<<48)) {
+					t.Fatalf("%d partitions: byte %x in %d: %v", n, b, i, got)
+				}
+			}
+		}
+	}
+}
+
+// FuzzManifest parses manifests, with right checksums too.
+func FuzzManifest(f *testing.F) {
+	f.Add([]byte(`{"key_bytes":32,"next":1,"log":1,"gen":0,"removed":{"3":1},"l0":[],"parts":[{"floor":0,"runs":[]}]}`))
+	f.Add([]byte(`{"parts":[]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		for _, b := range [][]byte{body, seal(body)} {
+			if m, err := ParseManifest(b); err != nil && !errors.Is(err, digest.ErrMismatch) {
+				t.Fatal(err)
+			} else if err == nil && len(m.Parts) == 0 {
+				t.Fatal("no partitions")
+			}
+		}
+	})
+}
