@@ -1,19 +1,12 @@
 package ipnihttp
 
-import (
-	"mime"
-	"strconv"
-	"strings"
-)
+import "github.com/hashstream/hashstream/accept"
 
 // The media types that are served.
 const (
 	typeJSON  = "application/json"
 	typeLines = "application/x-ndjson"
 )
-
-// maxRanges bounds the elements of an Accept header that are looked at.
-const maxRanges = 32
 
 // form is how results are written.
 type form byte
@@ -26,74 +19,26 @@ const (
 
 // negotiate reads the Accept header (RFC 9110, section 12.5.1). Without one it is
 // JSON. Of two forms with the same weight the one that is named wins over a wildcard, and lines
-// over JSON, as with the servers in the field. Malformed elements are skipped.
-func negotiate(accept []string) form {
-	if len(accept) == 0 {
+// over JSON, as with the servers in the field. Who names too much gets neither.
+func negotiate(headers []string) form {
+	if len(headers) == 0 {
 		return formJSON
 	}
-	if len(accept) == 1 { // what clients send
-		switch accept[0] {
+	if len(headers) == 1 { // what clients send
+		switch headers[0] {
 		case typeJSON, "*/*":
 			return formJSON
 		case typeLines:
 			return formLines
 		}
 	}
-	json, lines, rest := weight{}, weight{}, maxRanges
-	for _, header := range accept {
-		for element := range strings.SplitSeq(header, ",") {
-			if rest--; rest < 0 {
-				break
-			}
-			media, params, err := mime.ParseMediaType(element)
-			if err != nil {
-				continue
-			}
-			q, ok := quality(params["q"])
-			if !ok {
-				continue
-			}
-			json.consider(media, typeJSON, q)
-			lines.consider(media, typeLines, q)
-		}
-	}
+	ranges, err := accept.Parse(headers)
+	json, lines := accept.Weigh(ranges, typeJSON, nil), accept.Weigh(ranges, typeLines, nil)
 	switch {
-	case json.q <= 0 && lines.q <= 0:
+	case err != nil || json.Weight == 0 && lines.Weight == 0:
 		return formNone
-	case lines.q > json.q, lines.q == json.q && lines.specific >= json.specific && lines.specific == exactly:
+	case lines.Weight > json.Weight, lines.Weight == json.Weight && lines.Specificity == accept.Exact:
 		return formLines
 	}
 	return formJSON
-}
-
-// weight is how much a form is wanted, by the most specific element that names it.
-type weight struct {
-	q        float64
-	specific int
-}
-
-const exactly = 3
-
-func (w *weight) consider(media, typ string, q float64) {
-	specific := 0
-	switch media {
-	case typ:
-		specific = exactly
-	case "application/*":
-		specific = 2
-	case "*/*":
-		specific = 1
-	}
-	if specific > w.specific {
-		*w = weight{q, specific}
-	}
-}
-
-// quality parses a weight: 0 to 1, and 1 if there is none.
-func quality(s string) (float64, bool) {
-	if s == "" {
-		return 1, true
-	}
-	q, err := strconv.ParseFloat(s, 64)
-	return q, err == nil && q >= 0 && q <= 1
 }

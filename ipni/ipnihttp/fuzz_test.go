@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
+	"github.com/hashstream/hashstream/accept"
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/ipni/go-libipni/find/model"
@@ -38,6 +40,9 @@ func TestNegotiate(t *testing.T) {
 		{[]string{"text/html"}, formNone},
 		{[]string{";;;;"}, formNone},
 		{[]string{""}, formNone},
+		{[]string{"text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"}, formJSON}, // Java
+		{[]string{strings.Repeat("text/html,", accept.MaxRanges-1) + "application/json"}, formJSON},
+		{[]string{"application/json" + strings.Repeat(", text/html", accept.MaxRanges)}, formNone},
 	} {
 		if got := negotiate(c.accept); got != c.want {
 			t.Errorf("%q: %d, want %d", c.accept, got, c.want)
