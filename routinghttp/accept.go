@@ -1,19 +1,12 @@
 package routinghttp
 
-import (
-	"mime"
-	"strconv"
-	"strings"
-)
+import "github.com/hashstream/hashstream/accept"
 
 // The media types that are served.
 const (
 	typeJSON  = "application/json"
 	typeLines = "application/x-ndjson"
 )
-
-// maxRanges bounds the elements of an Accept header that are looked at.
-const maxRanges = 32
 
 // form is how records are written.
 type form byte
@@ -26,56 +19,20 @@ const (
 
 // negotiate reads the Accept header (RFC 9110, section 12.5.1). Lines are written only to
 // who asks for them by name, as the specification wants; if JSON is wanted as much, too, lines
-// it is. Malformed elements are skipped.
-func negotiate(accept []string) form {
-	if len(accept) == 0 {
+// it is. Who names too much gets neither.
+func negotiate(headers []string) form {
+	if len(headers) == 0 {
 		return formJSON
 	}
-	json, lines, rest := preference{}, preference{}, maxRanges
-	for _, header := range accept {
-		for element := range strings.SplitSeq(header, ",") {
-			if rest--; rest < 0 {
-				break
-			}
-			media, params, err := mime.ParseMediaType(element)
-			if err != nil {
-				continue
-			}
-			q := 1.0
-			if text, ok := params["q"]; ok {
-				if q, err = strconv.ParseFloat(text, 64); err != nil || !(q >= 0 && q <= 1) {
-					continue
-				}
-			}
-			switch media {
-			case typeLines:
-				lines.set(3, q)
-			case typeJSON:
-				json.set(3, q)
-			case "application/*":
-				json.set(2, q)
-			case "*/*":
-				json.set(1, q)
-			}
-		}
-	}
+	ranges, err := accept.Parse(headers)
+	json, lines := accept.Weigh(ranges, typeJSON, nil), accept.Weigh(ranges, typeLines, nil)
 	switch {
-	case lines.q > 0 && lines.q >= json.q:
+	case err != nil:
+		return formNone
+	case lines.Specificity == accept.Exact && lines.Weight > 0 && lines.Weight >= json.Weight:
 		return formLines
-	case json.q > 0:
+	case json.Weight > 0:
 		return formJSON
 	}
 	return formNone
-}
-
-// preference is how much a form is wanted, by the most specific element that names it.
-type preference struct {
-	specific int
-	q        float64
-}
-
-func (p *preference) set(specific int, q float64) {
-	if specific > p.specific {
-		*p = preference{specific, q}
-	}
 }

@@ -3,6 +3,8 @@ package routinghttp
 import (
 	"strings"
 	"testing"
+
+	"github.com/hashstream/hashstream/accept"
 )
 
 func TestNegotiate(t *testing.T) {
@@ -33,7 +35,10 @@ func TestNegotiate(t *testing.T) {
 		{"application/json;charset=utf-8", formJSON},
 		{",;;, application/json", formJSON},
 		{"", formNone},
-		{strings.Repeat("text/html,", maxRanges) + "application/json", formNone},
+		{"text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2", formJSON}, // Java
+		{strings.Repeat("text/html,", accept.MaxRanges-1) + "application/json", formJSON},
+		{strings.Repeat("text/html,", accept.MaxRanges) + "application/json", formNone},
+		{"application/json" + strings.Repeat(", text/html", accept.MaxRanges), formNone},
 	} {
 		if got := negotiate([]string{tt.accept}); got != tt.want {
 			t.Errorf("%.80q: %d, want %d", tt.accept, got, tt.want)
