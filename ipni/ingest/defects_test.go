@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"strings"
 	"testing"
@@ -17,7 +16,6 @@ import (
 	"github.com/multiformats/go-multiaddr"
 	"github.com/multiformats/go-multihash"
 
-	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
 	"github.com/hashstream/hashstream/ipni/ingest"
 	"github.com/hashstream/hashstream/ipni/ingest/policy"
@@ -323,93 +321,3 @@ func TestPrefetch(t *testing.T) {
 		}
 	})
 }
-
-func TestInactiveAndStopped(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := newPublisher(1)
-		p.add(t, "a", hash(1))
-		n := newNode(p).start(t, nil)
-		n.sync(t, p)
-		asked := p.heads
-		time.Sleep(73 * time.Hour)
-		if got := p.heads - asked; got != 3 {
-			t.Errorf("polled %d times in three days", got)
-		}
-		p.headErr = errors.New("no route to host")
-		contact := n.status(t, p).ContactAt
-		time.Sleep(time.Until(contact.Add(6 * 24 * time.Hour)))
-		if s := n.status(t, p); s.Inactive || s.Error == "" {
-			t.Errorf("after 6 days: %+v", s)
-		}
-		time.Sleep(36 * time.Hour)
-		if s := n.status(t, p); !s.Inactive {
-			t.Errorf("after 7.5 days: %+v", s)
-		}
-		if r, err := n.registry.Provider(t.Context(), p.id); err != nil || !r.Inactive {
-			t.Errorf("registry: %+v, %v", r, err)
-		}
-		asked = p.heads
-		time.Sleep(5 * 24 * time.Hour)
-		if p.heads == asked {
-			t.Error("no polls after the publisher became inactive, want them until it is stopped")
-		}
-		time.Sleep(42 * time.Hour)
-		asked = p.heads
-		time.Sleep(30 * 24 * time.Hour)
-		if p.heads != asked {
-			t.Errorf("%d polls after 14 days without an answer", p.heads-asked)
-		}
-		p.headErr = nil
-		b := p.add(t, "b", hash(2))
-		if err := n.Announce(t.Context(), b, p.info()); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Minute)
-		n.want(t, b, state.Indexed)
-		if s := n.status(t, p); s.Inactive {
-			t.Errorf("after it came back: %+v", s)
-		}
-		if r, err := n.registry.Provider(t.Context(), p.id); err != nil || r.Inactive {
-			t.Errorf("registry: %+v, %v", r, err)
-		}
-	})
-}
-
-// Removal of a provider is complete, and holds for what is read later of its past.
-func TestRemoveProvider(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := newPublisher(1)
-		old := p.add(t, "old", hash(1))
-		hole := p.add(t, "hole", hash(2))
-		p.fault(hole, errMissing)
-		p.add(t, "a", hash(3))
-		n := newNode(p).start(t, nil)
-		n.Sync(t.Context(), p.info(), nil)
-		if err := n.Remove(t.Context(), p.id); err != nil {
-			t.Fatal(err)
-		}
-		if v := n.sink.view(); len(v) != 0 {
-			t.Errorf("still found: %v", v)
-		}
-		if _, err := n.registry.Provider(t.Context(), p.id); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("registry: %v", err)
-		}
-		p.fault(hole, nil)
-		p.add(t, "new", hash(4))
-		n.sync(t, p)
-		time.Sleep(10 * time.Hour)
-		n.want(t, old, state.Skipped)
-		if d := cmp.Diff(1, len(n.sink.view())); d != "" || !n.sink.has(p.id, "new", 4) {
-			t.Errorf("found %v, want what is new", n.sink.view())
-		}
-		if err := n.Restore(t.Context(), p.id); err != nil {
-			t.Fatal(err)
-		}
-		if err := n.Sync(t.Context(), p.info(), &ingest.SyncOptions{Resync: true}); err != nil {
-			t.Fatal(err)
-		}
-		same(t, n, p)
-	})
-}
-
-var _ ipni.Chain = (*publisher)(nil)

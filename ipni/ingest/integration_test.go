@@ -15,7 +15,7 @@ import (
 	"github.com/hashstream/hashstream/ipni/ingest/policy"
 	"github.com/hashstream/hashstream/ipni/registry"
 	"github.com/hashstream/hashstream/ipni/store"
-	"github.com/hashstream/hashstream/ipni/valuestore/segstore"
+	"github.com/hashstream/hashstream/ipni/valuestore/kvstore"
 	"github.com/hashstream/hashstream/kv/memkv"
 )
 
@@ -35,12 +35,7 @@ func contexts(t *testing.T, l ipni.Lookup, mh multihash.Multihash) map[string]bo
 // TestWithStore ingests into the real store, compact and sealed.
 func TestWithStore(t *testing.T) {
 	for _, compact := range []bool{true, false} {
-		values, err := segstore.Open(t.TempDir(), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer values.Close()
-		s, err := store.Open(t.Context(), values, memkv.New(), &store.Options{Compact: compact})
+		s, err := store.Open(t.Context(), kvstore.New(memkv.New()), memkv.New(), &store.Options{Compact: compact})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -96,9 +96,9 @@ func randomChain(t *testing.T, r *rand.Rand, p *publisher, providers []peer.ID, 
 // however it is announced, whatever cannot be read for a while, and wherever the node is
 // killed.
 func TestAnyOrder(t *testing.T) {
-	seeds := 150
+	seeds := 60
 	if testing.Short() {
-		seeds = 20
+		seeds = 10
 	}
 	for seed := range seeds {
 		synctest.Test(t, func(t *testing.T) { anyOrder(t, uint64(seed)) })

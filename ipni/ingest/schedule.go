@@ -7,9 +7,10 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"github.com/hashstream/hashstream/ipni/ingest/state"
 	"github.com/hashstream/hashstream/ipni/ingest/walk"
-	"github.com/libp2p/go-libp2p/core/peer"
 )
 
 // task is what is to be done for one publisher. Its fields are guarded by the mutex of
