@@ -7,9 +7,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/oplog"
 )
 
 // TestLock wants a directory to be open once, and by who knows it.
@@ -78,18 +78,7 @@ func TestUnwritable(t *testing.T) {
 	if err := os.Rename(dir+"-away", dir); err != nil {
 		t.Fatal(err)
 	}
-	for err := put(); err != nil; err = put() {
-		if !errors.Is(err, os.ErrNotExist) {
-			t.Fatal(err)
-		}
-		s.mu.Lock()
-		changed := s.changed
-		s.mu.Unlock()
-		select {
-		case <-changed:
-		case <-time.After(2 * retryAfter):
-		}
-	}
+	until(t, s, "recovery", func(Stats) bool { return s.Err() == nil })
 	for range 200 {
 		if err := put(); err != nil {
 			t.Fatal(err)
@@ -145,5 +134,56 @@ func TestBrokenLog(t *testing.T) {
 	defer s.Close()
 	for _, n := range []int{0, 1, 2, 4} {
 		check(t, s, n, true)
+	}
+}
+
+// TestCutLog cuts a log that is not the last: it was durable as a whole, so that is
+// damage and no crash. So is its absence.
+func TestCutLog(t *testing.T) {
+	origin := t.TempDir()
+	s := openStore(t, origin, nil)
+	s.editing.Lock() // no log is deleted
+	for n := range 6 {
+		if err := s.Put(t.Context(), 1, numbered(n)); err != nil {
+			t.Fatal(err)
+		}
+		if n == 2 {
+			if err := s.queue.Do(t.Context(), &oplog.Operation{Kind: oplog.Flush}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(origin)); err != nil {
+		t.Fatal(err)
+	}
+	s.editing.Unlock()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, dir, nil)
+	s.editing.Lock()
+	for n := range 6 {
+		check(t, s, n, true)
+	}
+	again := t.TempDir()
+	if err := os.CopyFS(again, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	s.editing.Unlock()
+	s.Close()
+	first := files(t, again, "log")[0]
+	whole, err := os.ReadFile(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(first, whole[:len(whole)-4096], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Open(again, nil); !errors.Is(err, digest.ErrMismatch) || !strings.Contains(err.Error(), filepath.Base(first)) {
+		if err == nil {
+			s.Close()
+		}
+		t.Errorf("opened with a log that is cut: %v", err)
 	}
 }
