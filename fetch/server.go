@@ -9,9 +9,10 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hashstream/hashstream/retryafter"
 )
 
 const (
@@ -129,24 +130,13 @@ func requestError(ctx context.Context, err error) error {
 }
 
 func statusError(status int, header http.Header, r io.Reader) *StatusError {
-	e := &StatusError{Status: status, RetryAfter: retryAfter(header.Get("Retry-After"))}
+	e := &StatusError{Status: status, RetryAfter: retryafter.Parse(header.Get("Retry-After"))}
 	kind, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
 	if kind == "text/plain" {
 		text, _ := io.ReadAll(io.LimitReader(r, maxMessage))
 		e.Message = strings.ToValidUTF8(strings.TrimSpace(string(text)), "")
 	}
 	return e
-}
-
-// retryAfter reads both forms of the header: seconds and a date.
-func retryAfter(s string) time.Duration {
-	if n, err := strconv.ParseInt(s, 10, 32); err == nil {
-		return max(time.Duration(n)*time.Second, 0)
-	}
-	if t, err := http.ParseTime(s); err == nil {
-		return max(time.Until(t).Round(time.Second), 0)
-	}
-	return 0
 }
 
 // body is a response body that cannot stand still forever.

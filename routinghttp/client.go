@@ -21,6 +21,7 @@ import (
 
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/retryafter"
 	"github.com/hashstream/hashstream/routinghttp/filter"
 )
 
@@ -255,10 +256,7 @@ func (c *Client) try(ctx context.Context, id cid.Cid) (*http.Response, error) {
 
 // refused reads an answer without records.
 func refused(res *http.Response) *Error {
-	e := &Error{Status: res.StatusCode}
-	if n, err := strconv.ParseUint(res.Header.Get("Retry-After"), 10, 31); err == nil {
-		e.RetryAfter = time.Duration(n) * time.Second
-	}
+	e := &Error{Status: res.StatusCode, RetryAfter: retryafter.Parse(res.Header.Get("Retry-After"))}
 	b, _ := io.ReadAll(io.LimitReader(res.Body, maxReason)) // what there is of it
 	e.Reason = strings.TrimSpace(strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {

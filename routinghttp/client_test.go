@@ -234,6 +234,18 @@ func TestRetries(t *testing.T) {
 	}
 }
 
+func TestBusy(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Retry-After", "7")
+		http.Error(w, "too many", http.StatusTooManyRequests)
+	}))
+	defer s.Close()
+	_, err := collect(newClient(t, s.URL, &routinghttp.ClientOptions{Retries: -1}).Find(t.Context(), testCID(t).Hash()))
+	if e := (*routinghttp.Error)(nil); !errors.As(err, &e) || *e != (routinghttp.Error{Status: 429, Reason: "too many", RetryAfter: 7 * time.Second}) {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestRequest: requests are the same for the same question, for the sake of caches.
 func TestRequest(t *testing.T) {
 	var uri, user, agent, accept string

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go"
@@ -17,6 +15,7 @@ import (
 
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/retryafter"
 )
 
 // schemaHeader tells the publisher what is asked for.
@@ -207,12 +206,5 @@ func failure(res *http.Response) error {
 	case http.StatusNotFound, http.StatusGone:
 		return fs.ErrNotExist
 	}
-	e := &StatusError{Status: res.StatusCode}
-	after := res.Header.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(after, 10, 31); err == nil {
-		e.RetryAfter = time.Duration(min(seconds, math.MaxInt32)) * time.Second
-	} else if at, err := http.ParseTime(after); err == nil {
-		e.RetryAfter = max(0, time.Until(at))
-	}
-	return e
+	return &StatusError{Status: res.StatusCode, RetryAfter: retryafter.Parse(res.Header.Get("Retry-After"))}
 }

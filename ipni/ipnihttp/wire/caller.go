@@ -7,13 +7,14 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go"
 	"github.com/failsafe-go/failsafe-go/retrypolicy"
+
+	"github.com/hashstream/hashstream/retryafter"
 )
 
 // Defaults of a [Caller].
@@ -260,14 +261,11 @@ func (b *answerBody) Close() error {
 // answered makes an error of an answer, and closes it. Its text is hostile: it is cut
 // and quoted.
 func answered(res *http.Response) error {
-	e := &Error{Status: res.StatusCode, remote: true}
+	e := &Error{Status: res.StatusCode, RetryAfter: min(retryafter.Parse(res.Header.Get("Retry-After")), time.Hour), remote: true}
 	text, _ := io.ReadAll(io.LimitReader(res.Body, maxReason))
 	res.Body.Close()
 	if s := strings.TrimSpace(string(text)); s != "" {
 		e.Reason = fmt.Sprintf("%d %s: %q", e.Status, http.StatusText(e.Status), s)
-	}
-	if seconds, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && seconds > 0 {
-		e.RetryAfter = min(time.Duration(seconds), time.Duration(3600)) * time.Second
 	}
 	return e
 }
