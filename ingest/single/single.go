@@ -54,8 +54,7 @@ func add(ctx context.Context, r io.Reader, objects Store, keys kv.Store, h *bao.
 		return Result{}, err
 	}
 	defer draft.Discard()
-	to := &appender{draft: draft}
-	d, size, err := outboard.Write(ctx, keys, io.TeeReader(r, to), h)
+	d, size, err := outboard.Write(ctx, keys, io.TeeReader(r, io.NewOffsetWriter(draft, 0)), h)
 	if err != nil {
 		return Result{}, err
 	}
@@ -130,16 +129,4 @@ func Place(ctx context.Context, r io.Reader, loc index.Location, check func(size
 		return Result{}, fmt.Errorf("single: place: %w", err)
 	}
 	return Result{d, size, true}, nil
-}
-
-// appender writes to a draft from its beginning on.
-type appender struct {
-	draft blob.Draft
-	off   int64
-}
-
-func (a *appender) Write(b []byte) (int, error) {
-	n, err := a.draft.WriteAt(b, a.off)
-	a.off += int64(n)
-	return n, err
 }

@@ -39,9 +39,9 @@ type Recording struct {
 	links  adcar.Links
 
 	draft   blob.Draft
-	out     *offsetWriter
-	zip     *gzip.Writer // nil if the archive is plain
-	size    int64        // of the CARv1 so far
+	out     *io.OffsetWriter // from the beginning of draft
+	zip     *gzip.Writer     // nil if the archive is plain
+	size    int64            // of the CARv1 so far
 	entries []car.IndexEntry
 	seen    map[string]struct{}
 	err     error // sticky
@@ -134,10 +134,14 @@ func (r *Recording) start(ctx context.Context, roots ...cid.Cid) error {
 		return err
 	}
 	r.draft = draft
-	r.out = &offsetWriter{w: draft, at: dataOffset}
+	r.out = io.NewOffsetWriter(draft, 0)
+	header := int64(dataOffset)
 	if !r.writer.options.Plain {
-		r.out.at = storedMember
+		header = storedMember
 		r.zip = gzip.NewWriter(r.out)
+	}
+	if _, err := r.out.Seek(header, io.SeekStart); err != nil {
+		return err
 	}
 	if err := r.write(car.AppendHeader(nil, roots...)); err != nil {
 		return err
@@ -211,8 +215,12 @@ func (r *Recording) publish(ctx context.Context) error {
 	if !w.options.Overwrite {
 		return r.draft.Commit(ctx, key)
 	}
+	size, err := r.out.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return err
+	}
 	// A draft that is committed gives way to what is there.
-	if err := w.store.Put(ctx, key, io.NewSectionReader(r.draft, 0, r.out.at)); err != nil {
+	if err := w.store.Put(ctx, key, io.NewSectionReader(r.draft, 0, size)); err != nil {
 		return err
 	}
 	if err := w.store.Delete(ctx, w.keys(r.ad)[1]); err != nil {
@@ -233,16 +241,4 @@ func store(b []byte) ([]byte, error) {
 		return nil, errors.New("the header has another length than the room that was left for it")
 	}
 	return m, nil
-}
-
-// offsetWriter writes one after the other.
-type offsetWriter struct {
-	w  io.WriterAt
-	at int64
-}
-
-func (o *offsetWriter) Write(p []byte) (int, error) {
-	n, err := o.w.WriteAt(p, o.at)
-	o.at += int64(n)
-	return n, err
 }
