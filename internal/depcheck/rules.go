@@ -53,7 +53,7 @@ func Hashstream() Rules {
 	return Rules{
 		Module: "github.com/hashstream/hashstream",
 		Layers: map[string]int{
-			"accept": 0, "digest": 0, "block": 0, "car": 0, "unixfs": 0, "bao": 0, "ipni/dhash": 0, "did": 0, "nostr": 0, "ipns": 0,
+			"accept": 0, "jsonappend": 0, "digest": 0, "block": 0, "car": 0, "unixfs": 0, "bao": 0, "ipni/dhash": 0, "did": 0, "nostr": 0, "ipns": 0,
 			"blob": 1, "kv": 1, "queue": 1, "retryafter": 1, "ipni/valuestore": 1,
 			"index": 2, "pack": 2, "dag": 2, "ingest": 2, "streamer": 2, "scrub": 2,
 			"pipeline": 2, "origin": 2, "outboard": 2, "pin": 2, "naming": 2, "ipni": 2, "access": 2, "dwn": 2,
