@@ -2,7 +2,6 @@ package routinghttp
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"testing"
 
@@ -60,20 +59,6 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
-}
-
-// TestString compares with the standard library, for every character that is not in need of more.
-func TestString(t *testing.T) {
-	for c := range 0x80 {
-		s := "a" + string(rune(c)) + "b"
-		want, err := json.Marshal(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := appendString(nil, s); !bytes.Equal(got, want) {
-			t.Errorf("%q is %s, want %s", s, got, want)
-		}
-	}
 }
 
 func decodeAll(data []byte, media string) (all []ipni.Result, err error) {

@@ -2,8 +2,6 @@ package routinghttp
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/json"
 	"slices"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -11,6 +9,7 @@ import (
 
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
+	"github.com/hashstream/hashstream/jsonappend"
 	"github.com/hashstream/hashstream/routinghttp/filter"
 )
 
@@ -73,39 +72,27 @@ func (r *record) mergeAddrs(addrs []multiaddr.Multiaddr) (news bool) {
 // append writes the record as JSON, with some of its addresses.
 func (r *record) append(b []byte, addrs []multiaddr.Multiaddr) []byte {
 	b = append(b, `{"Schema":"peer","ID":`...)
-	b = appendString(b, r.id.String())
+	b = jsonappend.String(b, r.id.String())
 	b = append(b, `,"Addrs":[`...)
 	for i, a := range addrs {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendString(b, a.String())
+		b = jsonappend.String(b, a.String())
 	}
 	b = append(b, `],"Protocols":[`...)
 	for i, name := range r.protocols {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendString(b, name)
+		b = jsonappend.String(b, name)
 	}
 	b = append(b, ']')
 	for i, name := range r.protocols {
-		b = append(appendString(append(b, ','), name), `:"`...)
-		b = base64.StdEncoding.AppendEncode(b, r.metadata[i])
-		b = append(b, '"')
+		b = append(jsonappend.String(append(b, ','), name), ':')
+		b = jsonappend.Base64(b, r.metadata[i])
 	}
 	return append(b, '}')
-}
-
-// appendString writes a string of JSON.
-func appendString(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
-			text, _ := json.Marshal(s) // of a string it never fails
-			return append(b, text...)
-		}
-	}
-	return append(append(append(b, '"'), s...), '"')
 }
 
 // records are the peers of one answer, in the order in which they were found.

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/multiformats/go-multihash"
+
+	"github.com/hashstream/hashstream/jsonappend"
 )
 
 const (
@@ -90,7 +92,7 @@ func (a *answer) separate(mh multihash.Multihash) {
 	default:
 		a.buf = append(a.buf, ',')
 	}
-	a.buf = appendBytes(append(a.buf, `{"Multihash":`...), mh)
+	a.buf = jsonappend.Base64(append(a.buf, `{"Multihash":`...), mh)
 	a.buf = append(append(append(a.buf, `,"`...), a.kind.inner...), `":[`...)
 }
 

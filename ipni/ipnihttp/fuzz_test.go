@@ -11,6 +11,7 @@ import (
 	"github.com/hashstream/hashstream/accept"
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/dhash"
+	"github.com/hashstream/hashstream/jsonappend"
 	"github.com/ipni/go-libipni/find/model"
 )
 
@@ -59,21 +60,6 @@ func FuzzNegotiate(f *testing.F) {
 	})
 }
 
-// FuzzString compares with encoding/json.
-func FuzzString(f *testing.F) {
-	f.Add("/dns4/x/tcp/443")
-	f.Add("<\"\\&\x00\xff\u2028>")
-	f.Fuzz(func(t *testing.T, s string) {
-		want, err := json.Marshal(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := appendString(nil, s); !bytes.Equal(got, want) {
-			t.Fatalf("%q became %s, not %s", s, got, want)
-		}
-	})
-}
-
 // FuzzResult checks that what is understood is what the peers' type understands, and is
 // encoded to what decodes to the same.
 func FuzzResult(f *testing.F) {
@@ -97,7 +83,7 @@ func FuzzResult(f *testing.F) {
 // FuzzValueKey compares the quick way with encoding/json.
 func FuzzValueKey(f *testing.F) {
 	f.Add(appendKeyLine(nil, make([]byte, 102)))
-	f.Add(appendBytes(nil, make([]byte, 102)))
+	f.Add(jsonappend.Base64(nil, make([]byte, 102)))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		got, err := decodeValueKey(line)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/hashstream/hashstream/ipni/ipnihttp/wire"
+	"github.com/hashstream/hashstream/jsonappend"
 )
 
 // metadata answers encrypted metadata.
@@ -27,7 +28,7 @@ func (h *Handler) metadata(ctx context.Context, w http.ResponseWriter, r *http.R
 	if err != nil {
 		return h.absent(w, err, "no metadata")
 	}
-	return h.document(w, r, append(appendBytes([]byte(`{"EncryptedMetadata":`), sealed), '}'))
+	return h.document(w, r, append(jsonappend.Base64([]byte(`{"EncryptedMetadata":`), sealed), '}'))
 }
 
 // absent answers absence, which caches may keep for a while. Other errors it returns.

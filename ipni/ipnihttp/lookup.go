@@ -19,6 +19,7 @@ import (
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/wire"
+	"github.com/hashstream/hashstream/jsonappend"
 )
 
 // query is a lookup.
@@ -154,7 +155,7 @@ func (q *query) one(ctx context.Context, mh multihash.Multihash) error {
 		return wire.Refuse(http.StatusNotImplemented, "this server answers no encrypted lookups")
 	case second:
 		q.a.kind = kind{"EncryptedMultihashResults", "EncryptedValueKeys"}
-		f := appendBytes
+		f := jsonappend.Base64
 		if q.a.form == formLines && !q.a.batch {
 			f = appendKeyLine
 		}

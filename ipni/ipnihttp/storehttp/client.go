@@ -3,7 +3,6 @@ package storehttp
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +20,7 @@ import (
 	"github.com/hashstream/hashstream/ipni/ipnihttp"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/wire"
 	"github.com/hashstream/hashstream/ipni/valuestore"
+	"github.com/hashstream/hashstream/jsonappend"
 )
 
 const (
@@ -245,11 +245,9 @@ func (c *Client) writeJSON(ctx context.Context, method string, records valuestor
 		if err != nil {
 			return err
 		}
-		body = append(body, `{"key":"`...)
-		body = base64.StdEncoding.AppendEncode(body, e.Key.Multihash())
-		body = append(body, `","value":"`...)
-		body = base64.StdEncoding.AppendEncode(body, e.Value)
-		body = append(body, `"},`...)
+		body = jsonappend.Base64(append(body, `{"key":`...), e.Key.Multihash())
+		body = jsonappend.Base64(append(body, `,"value":`...), e.Value)
+		body = append(body, "},"...)
 	}
 	body = append(bytes.TrimSuffix(body, []byte{','}), "]}"...)
 	return c.document(ctx, method, "/encrypted/multihash", body)
