@@ -9,6 +9,7 @@
 //	pebble:PATH  keys in a directory
 //	postgres://  keys in a database (package pgkv)
 //	mem:         bytes or keys in memory, gone at the end
+//	segments:PATH  records of the provider index in a directory
 //
 // PATH is absolute or starts at the home directory; file:///PATH works too.
 // Characters that URLs reserve are percent-encoded.
@@ -149,7 +150,7 @@ func KV(ctx context.Context, home, rawURL string, o *Options) (kv.Store, io.Clos
 func Check(c config.Config) error {
 	_, _, packs := find(blobs(), "packs", c.Home, c.Store.Packs)
 	_, _, index := find(kvs(), "index", c.Home, c.Store.Index)
-	return errors.Join(packs, index, checkSources(c))
+	return errors.Join(packs, index, checkSources(c), checkIndexer(c))
 }
 
 // Packs returns the canonical URL of c's packs, without credentials.

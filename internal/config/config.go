@@ -57,6 +57,13 @@ type Config struct {
 	Verify   Verify   `toml:"verify"`
 	Scrub    Scrub    `toml:"scrub"`
 	Cache    Cache    `toml:"cache"`
+	IPNI     IPNI     `toml:"ipni"`
+	Ingest   Ingest   `toml:"ingest"`
+	Find     Find     `toml:"find"`
+	Shard    Shard    `toml:"shard"`
+	Mirror   Mirror   `toml:"mirror"`
+	Publish  Publish  `toml:"publish"`
+	P2P      P2P      `toml:"p2p"`
 	Log      Log      `toml:"log"`
 	Trace    Trace    `toml:"trace"`
 
@@ -85,8 +92,17 @@ func Default(home string) Config {
 		Verify: Verify{Mode: "once"},
 		Scrub:  Scrub{Enabled: true, Rate: 16 << 20, Interval: Duration(7 * 24 * time.Hour)},
 		Cache:  Cache{Index: 32 << 20, Plans: 16 << 20, Blocks: 16 << 20, DiskDir: "cache"},
-		Log:    Log{Level: "info", Format: "json", Access: true},
-		Trace:  Trace{SampleRatio: 1},
+		IPNI:   IPNI{Roles: []string{}, Values: "segments:ipni", Mode: "sealed", Memory: 256 << 20, Key: "identity.key"},
+		Ingest: Ingest{Publishers: "any", PublishFor: "own", Workers: 4, FreezeAt: 90, Poll: Duration(24 * time.Hour)},
+		Find: Find{
+			TTL: Duration(5 * time.Minute), NegativeTTL: Duration(10 * time.Second), Indexers: []string{}, Cascade: []string{},
+		},
+		Shard:   Shard{Replicas: 2},
+		Mirror:  Mirror{Write: true, Read: "publisher"},
+		Publish: Publish{Store: "file:advertisements", Announce: []string{}, Addresses: []string{}, Interval: Duration(time.Minute)},
+		P2P:     P2P{Listen: []string{}},
+		Log:     Log{Level: "info", Format: "json", Access: true},
+		Trace:   Trace{SampleRatio: 1},
 	}
 }
 

@@ -117,6 +117,110 @@ type Cache struct {
 	DiskDir string `toml:"disk_dir"`
 }
 
+// The provider index (IPNI): who has which multihash, for those who ask with the
+// multihash or with its hash alone.
+type IPNI struct {
+	// What this node does: "ingest" (take announcements, follow the chains of publishers),
+	// "store" (keep records, for other nodes too if shard.listen is set), "find" (answer
+	// lookups), "publish" (advertise what this node stores). None by default.
+	Roles []string `toml:"roles"`
+	// What nodes share: providers, progress of ingestion, members and leases. Empty is the
+	// store of the index (store.index), else a URL like that.
+	State string `toml:"state"`
+	// The store of records: segments:PATH, mem: (gone when the node stops) or a URL like
+	// store.index, which several nodes may share.
+	Values string `toml:"values"`
+	// "sealed" keeps hashes and ciphertext alone. "compact" keeps the multihashes
+	// themselves, in a third of the space, for a node that ingests for itself.
+	Mode string `toml:"mode"`
+	// Memory for records that are not yet in segments.
+	Memory Size `toml:"memory"`
+	// The private key of this node (libp2p), which is made when it is first needed.
+	Key string `toml:"key"`
+}
+
+// How advertisement chains are followed.
+type Ingest struct {
+	// Publishers that may announce: "any", or "listed" for those of 'hashstream ipni allow'.
+	Publishers string `toml:"publishers"`
+	// Whom a publisher may advertise for: "own" is the peer that signed, "any" everybody,
+	// as public indexers do.
+	PublishFor string `toml:"publish_for"`
+	// Fetch from loopback and private addresses. Refused by default, since an
+	// announcement can name any address.
+	AllowPrivate bool `toml:"allow_private"`
+	// Chains followed at the same time.
+	Workers int `toml:"workers"`
+	// Advertisements a second for each publisher at most. 0 is no limit.
+	Rate float64 `toml:"rate"`
+	// Share of the disk of ipni.values, in percent, from which on no more entries are taken.
+	// Removals, metadata and lookups go on.
+	FreezeAt int `toml:"freeze_at"`
+	// Time after which a publisher that says nothing is asked for news.
+	Poll Duration `toml:"poll"`
+	// Take announcements of the libp2p topic /indexer/ingest/mainnet as well. Needs p2p.listen.
+	Gossip bool `toml:"gossip"`
+}
+
+// How lookups are answered.
+type Find struct {
+	// Time that caches may keep an answer.
+	TTL Duration `toml:"ttl"`
+	// Time that caches may keep that there is none. What was just advertised is not
+	// found for that long by those who asked too early.
+	NegativeTTL Duration `toml:"negative_ttl"`
+	// URLs of other indexers, asked beside the own index.
+	Indexers []string `toml:"indexers"`
+	// Indexers asked only for ?cascade=LABEL, each as "LABEL=URL".
+	Cascade []string `toml:"cascade"`
+}
+
+// One index over many nodes. Those of one ipni.state belong together.
+type Shard struct {
+	// Address and port on which this node's records are read and written by other nodes.
+	// Empty: this node is alone.
+	Listen string `toml:"listen"`
+	// The URL by which others reach that. Empty is the address of the listener.
+	URL string `toml:"url"`
+	// The name of this node. Empty is its peer id.
+	Name string `toml:"name"`
+	// A file with the secret that nodes and writers show. Without it only this machine may
+	// write.
+	TokenFile string `toml:"token_file"`
+	// Nodes that keep each record.
+	Replicas int `toml:"replicas"`
+}
+
+// Copies of advertisements in a store of bytes, from which an index is made anew.
+type Mirror struct {
+	// The store, a URL like store.packs. Empty: no mirror.
+	Store string `toml:"store"`
+	// Write what is ingested.
+	Write bool `toml:"write"`
+	// Where advertisements are read: "publisher" (never here), "first" (here, then of the
+	// publisher) or "only" (here).
+	Read string `toml:"read"`
+}
+
+// How what this node stores is advertised. Takes effect with the role "publish".
+type Publish struct {
+	// The store of the advertisements, a URL like store.packs.
+	Store string `toml:"store"`
+	// URLs of indexers that are told of news, such as "https://cid.contact".
+	Announce []string `toml:"announce"`
+	// Multiaddrs by which others reach the gateway, such as "/dns4/HOST/tcp/443/https".
+	// Empty is the address of the listener.
+	Addresses []string `toml:"addresses"`
+	// Time between looks for what was added or removed.
+	Interval Duration `toml:"interval"`
+}
+
+// The libp2p host.
+type P2P struct {
+	// Multiaddrs to listen on, such as "/ip4/0.0.0.0/tcp/4001". Empty: no host.
+	Listen []string `toml:"listen"`
+}
+
 // What the node writes to standard error.
 type Log struct {
 	// The least that is written: "debug", "info", "warn" or "error".

@@ -43,6 +43,27 @@ func (c *Config) validate() error {
 		{"admin.listen", checkAdmin(c.Admin)},
 		{"verify.mode", oneOf(c.Verify.Mode, "once", "always", "never")},
 		{"scrub.interval", positive(c.Scrub.Interval)},
+		{"ipni.roles", each(c.IPNI.Roles, func(r string) error { return oneOf(r, "ingest", "store", "find", "publish") })},
+		{"ipni.state", optional(c.IPNI.State, func(s string) error { return checkURL(s, "postgres://HOST/DATABASE") })},
+		{"ipni.values", checkURL(c.IPNI.Values, "segments:ipni")},
+		{"ipni.mode", oneOf(c.IPNI.Mode, "sealed", "compact")},
+		{"ipni.memory", between(c.IPNI.Memory, 16<<20, 1<<40)},
+		{"ingest.publishers", oneOf(c.Ingest.Publishers, "any", "listed")},
+		{"ingest.publish_for", oneOf(c.Ingest.PublishFor, "own", "any")},
+		{"ingest.workers", between(c.Ingest.Workers, 1, 1024)},
+		{"ingest.rate", between(c.Ingest.Rate, 0, maxCount)},
+		{"ingest.freeze_at", between(c.Ingest.FreezeAt, 1, 100)},
+		{"ingest.poll", positive(c.Ingest.Poll)},
+		{"find.indexers", each(c.Find.Indexers, checkEndpoint)},
+		{"find.cascade", each(c.Find.Cascade, checkCascade)},
+		{"shard.listen", optional(c.Shard.Listen, checkAddress)},
+		{"shard.url", checkEndpoint(c.Shard.URL)},
+		{"shard.replicas", between(c.Shard.Replicas, 1, 16)},
+		{"mirror.store", optional(c.Mirror.Store, func(s string) error { return checkURL(s, "file:mirror") })},
+		{"mirror.read", oneOf(c.Mirror.Read, "publisher", "first", "only")},
+		{"publish.store", checkURL(c.Publish.Store, "file:advertisements")},
+		{"publish.announce", each(c.Publish.Announce, checkEndpoint)},
+		{"publish.interval", positive(c.Publish.Interval)},
 		{"log.level", oneOf(c.Log.Level, "debug", "info", "warn", "error")},
 		{"log.format", oneOf(c.Log.Format, "json", "text")},
 		{"trace.endpoint", checkEndpoint(c.Trace.Endpoint)},
@@ -81,6 +102,31 @@ func between[T int | float64 | Size](got, low, high T) error {
 		return errors.New("nan is not a number")
 	}
 	return fmt.Errorf("%v is not between %v and %v", got, low, high)
+}
+
+// optional checks a value that may be empty.
+func optional(s string, check func(string) error) error {
+	if s == "" {
+		return nil
+	}
+	return check(s)
+}
+
+// each checks the items of a list.
+func each(list []string, check func(string) error) error {
+	var problems []error
+	for _, s := range list {
+		problems = append(problems, check(s))
+	}
+	return errors.Join(problems...)
+}
+
+func checkCascade(s string) error {
+	label, target, ok := strings.Cut(s, "=")
+	if !ok || label == "" || target == "" {
+		return fmt.Errorf(`%q is not LABEL=URL`, Redact(s))
+	}
+	return checkEndpoint(target)
 }
 
 func positive(d Duration) error {

@@ -33,7 +33,11 @@ func (n *server) publicServer() (*http.Server, error) {
 			Broken: func(_ *http.Request, cause gateway.Cause, _ error) { n.metrics.StreamFailed(string(cause)) },
 		},
 	})
-	handler := gateway.NewConcurrencyLimit(g.MaxConcurrent, n.refused("concurrency")).Wrap(content)
+	var handler http.Handler = content
+	if n.indexer != nil {
+		handler = n.indexer.Wrap(handler)
+	}
+	handler = gateway.NewConcurrencyLimit(g.MaxConcurrent, n.refused("concurrency")).Wrap(handler)
 	if g.Rate > 0 {
 		handler = gateway.NewRateLimit(g.Rate, &gateway.RateOptions{
 			Burst: g.Burst, TrustedProxies: proxies(g), Refused: n.refused("rate"),
@@ -93,7 +97,7 @@ func (n *server) newServer(h http.Handler) *http.Server {
 		Handler:           h,
 		Protocols:         &protocols,
 		ReadHeaderTimeout: n.config.Gateway.HeaderTimeout.Std(),
-		ReadTimeout:       n.config.Gateway.HeaderTimeout.Std(), // no request has a body
+		ReadTimeout:       n.config.Gateway.HeaderTimeout.Std(), // requests have small bodies, or none
 		IdleTimeout:       n.config.Gateway.IdleTimeout.Std(),
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
@@ -178,32 +182,33 @@ func (n *server) countQuarantine(ctx context.Context) {
 
 // controlServer answers the commands of this home.
 func (n *server) controlServer(s *scrub.Scrubber) *control.Server {
-	return control.NewServer(n.stores.KV, &control.Options{
-		Status: n.status,
-		Logger: n.log,
-		Commands: map[string]control.Command{
-			CommandScrub: func(ctx context.Context, _ []byte, out io.Writer) error {
-				r, err := s.Pass(ctx)
-				if err != nil {
-					return err
-				}
-				n.stores.quarantined.Store(true)
-				return json.NewEncoder(out).Encode(r)
-			},
-			CommandDistrust: func(ctx context.Context, args []byte, _ io.Writer) error {
-				loc, err := index.ParseLocation(args)
-				if err != nil {
-					return err
-				}
-				n.stores.quarantined.Store(true)
-				return n.stores.distrust(ctx, loc)
-			},
+	commands := map[string]control.Command{
+		CommandScrub: func(ctx context.Context, _ []byte, out io.Writer) error {
+			r, err := s.Pass(ctx)
+			if err != nil {
+				return err
+			}
+			n.stores.quarantined.Store(true)
+			return json.NewEncoder(out).Encode(r)
 		},
-	})
+		CommandDistrust: func(ctx context.Context, args []byte, _ io.Writer) error {
+			loc, err := index.ParseLocation(args)
+			if err != nil {
+				return err
+			}
+			n.stores.quarantined.Store(true)
+			return n.stores.distrust(ctx, loc)
+		},
+	}
+	if n.indexer != nil {
+		commands[CommandIndexer] = n.indexer.Command
+	}
+	return control.NewServer(n.stores.KV, &control.Options{Status: n.status, Logger: n.log, Commands: commands})
 }
 
 // The commands of the control socket.
 const (
 	CommandScrub    = "scrub"    // one pass over all packs; answers a [scrub.Report] as JSON
 	CommandDistrust = "distrust" // forget what was verified at the location that the argument encodes
+	CommandIndexer  = "ipni"     // an [indexer.Request] as JSON; answers depend on it
 )

@@ -18,6 +18,7 @@ import (
 	"github.com/hashstream/hashstream/internal/backends"
 	"github.com/hashstream/hashstream/internal/config"
 	"github.com/hashstream/hashstream/internal/control"
+	"github.com/hashstream/hashstream/internal/indexer"
 	"github.com/hashstream/hashstream/internal/obs"
 )
 
@@ -54,6 +55,7 @@ type server struct {
 	metrics *obs.Metrics
 	tracer  *obs.Tracer
 	stores  *Stores
+	indexer *indexer.Service // nil without a role
 	socket  *control.Listener
 
 	stopping atomic.Bool // told to those who ask whether it is ready
@@ -126,12 +128,31 @@ func (n *server) open(ctx context.Context) error {
 		return err
 	}
 	n.later(n.stores.Close)
+	if err := n.openIndexer(ctx); err != nil {
+		return err
+	}
 	// The socket comes last: who finds it finds a node that answers.
 	n.socket, err = control.Listen(n.config.Home)
 	if err != nil {
 		return err
 	}
 	n.later(n.socket.Close)
+	return nil
+}
+
+// openIndexer opens the provider index, if the node has a role in one.
+func (n *server) openIndexer(ctx context.Context) error {
+	if !indexer.Wanted(n.config) {
+		return nil
+	}
+	s, err := indexer.Open(ctx, n.config, indexer.Node{
+		Keys: n.stores.KV, Index: n.stores.Index, Version: n.options.Version, Log: n.log, Backend: opening{metrics: n.metrics, log: n.log}.backend(),
+	})
+	if err != nil {
+		return err
+	}
+	n.indexer = s
+	n.later(s.Close)
 	return nil
 }
 
@@ -180,6 +201,13 @@ func (n *server) serve(ctx context.Context, listeners []listener) error {
 			cancel(err)
 		}
 	})
+	if n.indexer != nil {
+		running.Go(func() {
+			if err := n.indexer.Run(background, n.addresses["gateway"]); err != nil {
+				cancel(err)
+			}
+		})
+	}
 	if n.config.Scrub.Enabled && n.stores.writable() {
 		running.Go(func() { n.scrub(background, n.scrubber(true)) })
 	}

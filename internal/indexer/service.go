@@ -1,0 +1,199 @@
+// Package indexer assembles the provider index of a node: the roles that its
+// configuration names, over the packages below ipni.
+//
+// # Errors
+//
+// What cannot work as configured matches [io/fs.ErrInvalid]; what fails keeps the
+// error of the part that failed.
+//
+// A Service is safe for concurrent use.
+package indexer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/hashstream/hashstream/index"
+	"github.com/hashstream/hashstream/internal/backends"
+	"github.com/hashstream/hashstream/internal/config"
+	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/ipni/find"
+	"github.com/hashstream/hashstream/ipni/ingest"
+	"github.com/hashstream/hashstream/ipni/publish"
+	"github.com/hashstream/hashstream/ipni/registry"
+	"github.com/hashstream/hashstream/ipni/store"
+	"github.com/hashstream/hashstream/kv"
+)
+
+// The roles.
+const (
+	RoleIngest  = "ingest"
+	RoleStore   = "store"
+	RoleFind    = "find"
+	RolePublish = "publish"
+)
+
+// infoAge is how old an answer may be of what other nodes know of providers.
+const infoAge = 2 * time.Second
+
+// Node is what a node lends to its provider index.
+type Node struct {
+	Keys    kv.Store     // of the node's index
+	Index   *index.Index // what is published
+	Version string
+	Log     *slog.Logger
+	Backend *backends.Options
+}
+
+// Service is the provider index of a node.
+type Service struct {
+	config config.Config
+	node   Node
+	log    *slog.Logger
+	key    crypto.PrivKey
+	id     peer.ID
+	state  kv.Store
+
+	values    *backends.Values // nil without the role store
+	store     *store.Store     // the same
+	index     indexed
+	registry  *registry.Registry
+	ingester  *ingest.Ingester   // nil without the role ingest
+	finder    ipni.Finder        // nil without the role find
+	publisher *publish.Publisher // nil without the role publish
+	chains    *chains
+	copier    *copier // nil without a mirror that is written
+
+	mu      sync.Mutex
+	address string // of the gateway
+	closers []io.Closer
+}
+
+// indexed is where records are written and looked up: the store of this node, or the
+// nodes of a cluster.
+type indexed interface {
+	ipni.Sink
+	ipni.Lookup
+	ipni.SealedReader
+}
+
+// Wanted reports whether c names a role.
+func Wanted(c config.Config) bool { return len(c.IPNI.Roles) > 0 }
+
+// Open opens what the roles of c need.
+func Open(ctx context.Context, c config.Config, n Node) (_ *Service, err error) {
+	s := &Service{config: c, node: n, log: n.Log, state: n.Keys}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	for _, step := range []func(context.Context) error{s.openState, s.openStore, s.openChains, s.openIngest, s.openFind, s.openPublish} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// has reports whether the node has a role.
+func (s *Service) has(role string) bool { return slices.Contains(s.config.IPNI.Roles, role) }
+
+// Close lets go of everything.
+func (s *Service) Close() error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i].Close())
+	}
+	return errors.Join(errs...)
+}
+
+// path returns a path that starts at the home.
+func (s *Service) path(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(s.config.Home, name)
+}
+
+func (s *Service) openState(ctx context.Context) error {
+	var err error
+	if s.key, err = loadKey(s.path(s.config.IPNI.Key)); err != nil {
+		return err
+	}
+	if s.id, err = peer.IDFromPrivateKey(s.key); err != nil {
+		return err
+	}
+	if url := s.config.IPNI.State; url != "" {
+		shared, closer, err := backends.KV(ctx, s.config.Home, url, s.node.Backend)
+		if err != nil {
+			return err
+		}
+		s.state, s.closers = shared, append(s.closers, closer)
+	}
+	s.registry = registry.New(s.state)
+	return nil
+}
+
+func (s *Service) openStore(ctx context.Context) error {
+	if !s.has(RoleStore) {
+		return fmt.Errorf("indexer: ipni.roles: a node needs the role %q: %w", RoleStore, fs.ErrInvalid)
+	}
+	var err error
+	if s.values, err = backends.OpenValues(ctx, s.config, s.node.Backend); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.values)
+	s.store, err = store.Open(ctx, s.values, s.values.Rows, &store.Options{Compact: s.config.IPNI.Mode == "compact"})
+	s.index = s.store
+	return err
+}
+
+func (s *Service) openFind(context.Context) error {
+	if !s.has(RoleFind) {
+		return nil
+	}
+	o := &find.Options{}
+	if s.ingester != nil {
+		o.Allowed = func(id peer.ID) bool { return s.ingester.Allowed(id) == nil }
+	}
+	s.finder = find.New(s.index, registry.NewCache(s.registry, infoAge), o)
+	return nil
+}
+
+// Run works until ctx ends: it follows chains and advertises what the node holds. gateway
+// is the URL of the node's public listener.
+func (s *Service) Run(ctx context.Context, gateway string) error {
+	s.mu.Lock()
+	s.address = gateway
+	s.mu.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var running sync.WaitGroup
+	for name, part := range map[string]func(context.Context) error{"ingest": s.runIngest, "mirror": s.runMirror, "publish": s.runPublish} {
+		running.Go(func() {
+			if err := part(ctx); err != nil && ctx.Err() == nil {
+				cancel(fmt.Errorf("indexer: %s: %w", name, err))
+			}
+		})
+	}
+	running.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
