@@ -25,12 +25,13 @@ import (
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ipnisync"
+	"github.com/hashstream/hashstream/ipni/ipnitest"
 )
 
 // go-libipni closes its connections after each advertisement.
 func TestKeepsConnection(t *testing.T) {
-	key, id := newKey(t)
-	chain := newChain(t, key, 20)
+	key, id := ipnitest.Key(1)
+	chain := newChain(t, 20)
 	var conns atomic.Int32
 	s := httptest.NewUnstartedServer(ipnisync.Handler(chain, key, nil))
 	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
@@ -76,8 +77,8 @@ func (r *recorder) take() []string {
 }
 
 func TestForms(t *testing.T) {
-	key, id := newKey(t)
-	chain := newChain(t, key, 1)
+	key, id := ipnitest.Key(1)
+	chain := newChain(t, 1)
 	h := ipnisync.Handler(chain, key, nil)
 	missing := cid.MustParse("baguqeeraeamgczd3tueogro5k5lqqd5p27icrebnogur35ajulgck4tqxb4q")
 	for _, status := range []int{0, http.StatusNotFound, http.StatusForbidden} {
@@ -186,9 +187,9 @@ func bubble(t *testing.T, h http.Handler, id peer.ID, o ipnisync.Options) *ipnis
 }
 
 func TestRetries(t *testing.T) {
-	key, id := newKey(t)
-	chain := newChain(t, key, 1)
-	block := chain.blocks[chain.head]
+	_, id := ipnitest.Key(1)
+	chain := newChain(t, 1)
+	block := chain.Blocks()[chain.Tip()]
 	short := func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", fmt.Sprint(len(block)))
 		_, _ = w.Write(block[:10])
@@ -215,7 +216,7 @@ func TestRetries(t *testing.T) {
 				r := answers(c.answers...)
 				client := bubble(t, r, id, ipnisync.Options{})
 				start := time.Now()
-				got, err := client.Block(t.Context(), chain.head, ipni.Advertisement)
+				got, err := client.Block(t.Context(), chain.Tip(), ipni.Advertisement)
 				if (err == nil) != c.good || c.good && !bytes.Equal(got, block) {
 					t.Errorf("%q, %v", got, err)
 				}
@@ -230,7 +231,7 @@ func TestRetries(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		client := bubble(t, answers(status(429, soon, "3600")), id, ipnisync.Options{})
-		_, err := client.Block(t.Context(), chain.head, ipni.Advertisement)
+		_, err := client.Block(t.Context(), chain.Tip(), ipni.Advertisement)
 		var s *ipnisync.StatusError
 		if !errors.As(err, &s) || s.Status != 429 || s.RetryAfter != time.Hour {
 			t.Errorf("limited: %v", err)
@@ -247,9 +248,9 @@ func TestRetries(t *testing.T) {
 
 // A publisher that sends nothing, or a byte now and then, is left.
 func TestStall(t *testing.T) {
-	key, id := newKey(t)
-	chain := newChain(t, key, 1)
-	block := chain.blocks[chain.head]
+	_, id := ipnitest.Key(1)
+	chain := newChain(t, 1)
+	block := chain.Blocks()[chain.Tip()]
 	until := func(r *http.Request, d time.Duration) {
 		select {
 		case <-r.Context().Done():
@@ -281,7 +282,7 @@ func TestStall(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				client := bubble(t, c.h, id, ipnisync.Options{Retries: -1})
 				start := time.Now()
-				_, err := client.Block(t.Context(), chain.head, ipni.Advertisement)
+				_, err := client.Block(t.Context(), chain.Tip(), ipni.Advertisement)
 				if took := time.Since(start); err == nil || took != c.want {
 					t.Errorf("after %s, want %s: %v", took, c.want, err)
 				}
@@ -300,7 +301,7 @@ func TestStall(t *testing.T) {
 			_, _ = w.Write(block[10:])
 		}
 		client := bubble(t, http.HandlerFunc(slow), id, ipnisync.Options{Retries: -1})
-		if _, err := client.Block(t.Context(), chain.head, ipni.Advertisement); err != nil {
+		if _, err := client.Block(t.Context(), chain.Tip(), ipni.Advertisement); err != nil {
 			t.Error(err)
 		}
 	})
@@ -315,8 +316,8 @@ func TestStall(t *testing.T) {
 }
 
 func TestHostileBodies(t *testing.T) {
-	key, id := newKey(t)
-	chain := newChain(t, key, 1)
+	_, id := ipnitest.Key(1)
+	chain := newChain(t, 1)
 	var bomb bytes.Buffer
 	z := gzip.NewWriter(&bomb)
 	_, _ = z.Write(make([]byte, 64<<20))
@@ -339,10 +340,10 @@ func TestHostileBodies(t *testing.T) {
 	deep := strings.Repeat(`{"head":[`, 800)
 	for name, h := range map[string]http.HandlerFunc{
 		"other bytes": body([]byte("other")), "empty": body(nil), "no content": status(204), "endless": endless, "a bomb": zipped, "large": large,
-		"deep": body([]byte(deep)), "half": body([]byte(`{"head":{"/":"` + chain.head.String() + `"}}`)),
+		"deep": body([]byte(deep)), "half": body([]byte(`{"head":{"/":"` + chain.Tip().String() + `"}}`)),
 	} {
 		c := newClient(t, id, ipnisync.Options{}, newServer(t, h).URL)
-		if b, err := c.Block(t.Context(), chain.head, ipni.Advertisement); !errors.Is(err, digest.ErrMismatch) {
+		if b, err := c.Block(t.Context(), chain.Tip(), ipni.Advertisement); !errors.Is(err, digest.ErrMismatch) {
 			t.Errorf("%s: block %d, %v", name, len(b), err)
 		}
 		if name == "no content" {
@@ -361,8 +362,8 @@ func TestHostileBodies(t *testing.T) {
 }
 
 func TestPlaces(t *testing.T) {
-	key, id := newKey(t)
-	chain := newChain(t, key, 2)
+	key, id := ipnitest.Key(1)
+	chain := newChain(t, 2)
 	dead := httptest.NewServer(nil)
 	dead.Close()
 	busy := &recorder{Handler: status(503)}
@@ -378,7 +379,7 @@ func TestPlaces(t *testing.T) {
 }
 
 func TestNoPlace(t *testing.T) {
-	_, id := newKey(t)
+	_, id := ipnitest.Key(1)
 	for _, info := range []peer.AddrInfo{
 		{Addrs: []multiaddr.Multiaddr{multiaddr.StringCast("/dns4/example.com/tcp/443/https")}}, {ID: id},
 		{ID: id, Addrs: []multiaddr.Multiaddr{multiaddr.StringCast("/ip4/8.8.8.8/tcp/1")}},
@@ -391,8 +392,8 @@ func TestNoPlace(t *testing.T) {
 
 // Addresses of this machine and its networks are refused, also behind a name or a redirect.
 func TestPrivateAddresses(t *testing.T) {
-	key, id := newKey(t)
-	chain := newChain(t, key, 1)
+	key, id := ipnitest.Key(1)
+	chain := newChain(t, 1)
 	inside := &recorder{Handler: ipnisync.Handler(chain, key, nil)}
 	s := newServer(t, inside)
 	u, err := url.Parse(s.URL)
@@ -431,8 +432,8 @@ func TestPrivateAddresses(t *testing.T) {
 }
 
 func TestRedirects(t *testing.T) {
-	key, id := newKey(t)
-	chain := newChain(t, key, 1)
+	key, id := ipnitest.Key(1)
+	chain := newChain(t, 1)
 	s := newServer(t, ipnisync.Handler(chain, key, nil))
 	moved := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, s.URL+r.URL.Path, http.StatusMovedPermanently)

@@ -16,15 +16,16 @@ import (
 
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ipnisync"
+	"github.com/hashstream/hashstream/ipni/ipnitest"
 )
 
 func TestHandler(t *testing.T) {
-	key, id := newKey(t)
-	chain := newChain(t, key, 1)
-	chain.blocks[cid.MustParse("bafyreigbtj4x7ip5legnfznufuopl4sg4knzc2cof6duas4b3q2fy6swua")] = []byte{0xa0}
+	key, id := ipnitest.Key(1)
+	chain := newChain(t, 1)
+	chain.Put(cid.MustParse("bafyreigbtj4x7ip5legnfznufuopl4sg4knzc2cof6duas4b3q2fy6swua"), []byte{0xa0})
 	s := newServer(t, ipnisync.Handler(chain, key, &ipnisync.HandlerOptions{Topic: "/topic"}))
-	block := "/" + chain.head.String()
-	etag := `"` + chain.head.String() + `"`
+	block := "/" + chain.Tip().String()
+	etag := `"` + chain.Tip().String() + `"`
 	for _, c := range []struct {
 		path   string
 		header []string
@@ -56,7 +57,7 @@ func TestHandler(t *testing.T) {
 		if c.status == 404 && immutable {
 			t.Errorf("%s: absence is for ever", c.path)
 		}
-		if strings.HasSuffix(c.path, block) && c.status == 200 && (string(data) != string(chain.blocks[chain.head]) || res.Header.Get("Etag") != etag) {
+		if strings.HasSuffix(c.path, block) && c.status == 200 && (string(data) != string(chain.Blocks()[chain.Tip()]) || res.Header.Get("Etag") != etag) {
 			t.Errorf("%s: %s %q", c.path, data, res.Header.Get("Etag"))
 		}
 	}
@@ -65,7 +66,7 @@ func TestHandler(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if signer, err := signed.Validate(); err != nil || signer != id || *signed.Topic != "/topic" || signed.Head.String() != chain.head.String() {
+	if signer, err := signed.Validate(); err != nil || signer != id || *signed.Topic != "/topic" || signed.Head.String() != chain.Tip().String() {
 		t.Errorf("%v by %s, %v", signed, signer, err)
 	}
 	for method, want := range map[string]int{http.MethodHead: 200, http.MethodPut: 405, http.MethodPost: 405} {
@@ -86,18 +87,15 @@ func TestHandler(t *testing.T) {
 
 // A new head is signed anew, and served by the same handler.
 func TestHeadMoves(t *testing.T) {
-	key, id := newKey(t)
-	chain := newChain(t, key, 0)
+	key, id := ipnitest.Key(1)
+	chain := newChain(t, 0)
 	s := newServer(t, ipnisync.Handler(chain, key, nil))
 	if res, data := get(t, s.URL+"/head"); res.StatusCode != http.StatusNoContent || len(data) > 0 {
 		t.Errorf("without a head: %d %q", res.StatusCode, data)
 	}
 	c := newClient(t, id, ipnisync.Options{}, s.URL)
-	for n := 1; n <= 3; n++ {
-		chain.mu.Lock()
-		chain.head = newChain(t, key, n).head
-		want := chain.head
-		chain.mu.Unlock()
+	for range 3 {
+		want := chain.Grow(t, 1).Tip()
 		if got, err := c.Head(t.Context()); err != nil || got != want {
 			t.Errorf("%s, %v, want %s", got, err, want)
 		}
@@ -105,11 +103,11 @@ func TestHeadMoves(t *testing.T) {
 }
 
 func TestHandlerFails(t *testing.T) {
-	key, _ := newKey(t)
-	chain := newChain(t, key, 1)
-	chain.err = errors.New("secret")
+	key, _ := ipnitest.Key(1)
+	chain := newChain(t, 1)
+	chain.Fail(errors.New("secret"))
 	s := newServer(t, ipnisync.Handler(chain, key, nil))
-	for _, path := range []string{"/head", "/" + chain.head.String()} {
+	for _, path := range []string{"/head", "/" + chain.Tip().String()} {
 		if res, data := get(t, s.URL+path); res.StatusCode != 500 || strings.Contains(string(data), "secret") || res.Header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: %d %q %v", path, res.StatusCode, data, res.Header)
 		}
@@ -118,10 +116,10 @@ func TestHandlerFails(t *testing.T) {
 
 // FuzzHandler wants no panic and no path to anything but head and blocks.
 func FuzzHandler(f *testing.F) {
-	key, _ := newKey(f)
-	chain := newChain(f, key, 1)
+	key, _ := ipnitest.Key(1)
+	chain := newChain(f, 1)
 	h := ipnisync.Handler(chain, key, nil)
-	for _, path := range []string{"/head", ipnisync.Path + "/head", "/" + chain.head.String(), "//", "/../head"} {
+	for _, path := range []string{"/head", ipnisync.Path + "/head", "/" + chain.Tip().String(), "//", "/../head"} {
 		f.Add(path)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
@@ -138,7 +136,8 @@ func FuzzHandler(f *testing.F) {
 
 func Example() {
 	// A publisher with an empty chain, and who reads it.
-	var publisher ipni.Chain = &memChain{}
+	key, _ := ipnitest.Key(1)
+	var publisher ipni.Chain = ipnitest.NewChain(key)
 	s := httptest.NewServer(ipnisync.Handler(publisher, nil, nil))
 	defer s.Close()
 	port := s.URL[strings.LastIndexByte(s.URL, ':')+1:]

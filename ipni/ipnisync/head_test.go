@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni/ipnisync"
+	"github.com/hashstream/hashstream/ipni/ipnitest"
 )
 
 // fixed answers all requests with the same bytes.
@@ -22,11 +23,11 @@ func (f fixed) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(f)), ContentLength: int64(len(f)), Request: r}, nil
 }
 
-// signed returns the head of a publisher with a fixed key.
-func signed(tb testing.TB, topic string) (peer.ID, *head.SignedHead, []byte) {
+// signed returns the head of the chain of the n-th key.
+func signed(tb testing.TB, n byte, topic string) (peer.ID, *head.SignedHead, []byte) {
 	tb.Helper()
-	key, id := newKey(tb)
-	s, err := head.NewSignedHead(newChain(tb, key, 1).head, topic, key)
+	key, id := ipnitest.Key(n)
+	s, err := head.NewSignedHead(ipnitest.NewChain(key).Grow(tb, 1).Tip(), topic, key)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -38,8 +39,8 @@ func signed(tb testing.TB, topic string) (peer.ID, *head.SignedHead, []byte) {
 }
 
 func TestForgedHeads(t *testing.T) {
-	id, s, good := signed(t, "/topic")
-	_, other, _ := signed(t, "/topic")
+	id, s, good := signed(t, 1, "/topic")
+	_, other, _ := signed(t, 2, "/topic")
 	changed := func(change func(*head.SignedHead)) []byte {
 		c := *s
 		change(&c)
@@ -68,9 +69,9 @@ func TestForgedHeads(t *testing.T) {
 
 // FuzzHead wants what go-libipni accepts, of the right publisher, and no more.
 func FuzzHead(f *testing.F) {
-	id, _, good := signed(f, "/topic")
+	id, _, good := signed(f, 1, "/topic")
 	f.Add(good)
-	_, _, other := signed(f, "")
+	_, _, other := signed(f, 2, "")
 	f.Add(other)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := ipnisync.Over(id, fixed(data), nil).Head(t.Context())

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -22,18 +21,19 @@ import (
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ipnisync"
+	"github.com/hashstream/hashstream/ipni/ipnitest"
 )
 
 // compareCIDs lets cmp look at CIDs.
 var compareCIDs = cmp.Comparer(func(a, b cid.Cid) bool { return a == b })
 
 func TestForeignServer(t *testing.T) {
-	key, id := newKey(t)
-	_, other := newKey(t)
-	chain := newChain(t, key, 5)
+	key, id := ipnitest.Key(1)
+	_, other := ipnitest.Key(2)
+	chain := newChain(t, 5)
 	for _, path := range []string{"", "/some/path"} {
 		t.Run(path, func(t *testing.T) {
-			system, _ := linkSystem(chain)
+			system, _ := ipnitest.LinkSystem(chain.Blocks())
 			var hints []string
 			open := system.StorageReadOpener
 			system.StorageReadOpener = func(lc ipld.LinkContext, l datamodel.Link) (io.Reader, error) {
@@ -71,8 +71,8 @@ func TestForeignServer(t *testing.T) {
 			if head, err := c.Head(t.Context()); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("no head: %s, %v", head, err)
 			}
-			pub.SetRoot(chain.head)
-			if diff := cmp.Diff(chain.blocks, readChain(t, c), compareCIDs); diff != "" {
+			pub.SetRoot(chain.Tip())
+			if diff := cmp.Diff(chain.Blocks(), readChain(t, c), compareCIDs); diff != "" {
 				t.Error(diff)
 			}
 			if len(hints) != 10 || hints[0] != theirs.CidSchemaAdvertisement || hints[1] != theirs.CidSchemaEntryChunk {
@@ -99,8 +99,8 @@ func TestForeignServer(t *testing.T) {
 }
 
 func TestForeignClient(t *testing.T) {
-	key, id := newKey(t)
-	chain := newChain(t, key, 5)
+	key, id := ipnitest.Key(1)
+	chain := newChain(t, 5)
 	h := ipnisync.Handler(chain, key, &ipnisync.HandlerOptions{Topic: "/topic"})
 	below := http.NewServeMux()
 	below.Handle("/some/path/", http.StripPrefix("/some/path", h))
@@ -115,7 +115,7 @@ func TestForeignClient(t *testing.T) {
 		"root": newServer(t, h).URL, "below": newServer(t, below).URL + "/some/path", "old": newServer(t, old).URL,
 	} {
 		t.Run(name, func(t *testing.T) {
-			system, store := linkSystem(&memChain{})
+			system, store := ipnitest.LinkSystem(nil)
 			sync := theirs.NewSync(system, nil)
 			defer sync.Close()
 			syncer, err := sync.NewSyncer(peer.AddrInfo{ID: id, Addrs: []multiaddr.Multiaddr{addr(t, base)}})
@@ -123,8 +123,8 @@ func TestForeignClient(t *testing.T) {
 				t.Fatal(err)
 			}
 			head, err := syncer.GetHead(t.Context())
-			if err != nil || head != chain.head {
-				t.Fatalf("%s, %v, want %s", head, err, chain.head)
+			if err != nil || head != chain.Tip() {
+				t.Fatalf("%s, %v, want %s", head, err, chain.Tip())
 			}
 			ctx, err := theirs.CtxWithCidSchema(t.Context(), theirs.CidSchemaAdvertisement)
 			if err != nil {
@@ -133,7 +133,7 @@ func TestForeignClient(t *testing.T) {
 			if err := syncer.Sync(ctx, head, allAds()); err != nil {
 				t.Fatal(err)
 			}
-			for c, want := range chain.blocks {
+			for c, want := range chain.Blocks() {
 				if got := store.Bag[c.KeyString()]; string(got) != string(want) {
 					t.Errorf("%s: %q, want %q", c, got, want)
 				}
@@ -143,20 +143,18 @@ func TestForeignClient(t *testing.T) {
 			}
 		})
 	}
-	chain.mu.Lock()
-	defer chain.mu.Unlock()
-	if len(chain.kinds) == 0 || chain.kinds[0] != ipni.Advertisement {
-		t.Errorf("kinds %v", chain.kinds)
+	if asked := chain.Asked(); len(asked) == 0 || asked[0].Kind != ipni.Advertisement {
+		t.Errorf("asked for %v", asked)
 	}
 }
 
 // Both ends of this package, in both codecs and in each form of paths.
 func TestBothEnds(t *testing.T) {
-	key, id := newKey(t)
-	chain := newChain(t, key, 3)
+	key, id := ipnitest.Key(1)
+	chain := newChain(t, 3)
 	h := ipnisync.Handler(chain, key, nil)
 	c := newClient(t, id, ipnisync.Options{}, newServer(t, h).URL)
-	if diff := cmp.Diff(maps.Collect(maps.All(chain.blocks)), readChain(t, c), compareCIDs); diff != "" {
+	if diff := cmp.Diff(chain.Blocks(), readChain(t, c), compareCIDs); diff != "" {
 		t.Error(diff)
 	}
 }
