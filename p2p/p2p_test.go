@@ -15,9 +15,6 @@ import (
 	"time"
 
 	"github.com/ipfs/go-cid"
-	"github.com/ipld/go-ipld-prime"
-	cidlink "github.com/ipld/go-ipld-prime/linking/cid"
-	"github.com/ipld/go-ipld-prime/storage/memstore"
 	selectorparse "github.com/ipld/go-ipld-prime/traversal/selector/parse"
 	theirs "github.com/ipni/go-libipni/dagsync/ipnisync"
 	"github.com/libp2p/go-libp2p"
@@ -30,6 +27,7 @@ import (
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
 	"github.com/hashstream/hashstream/ipni/ipnisync"
+	"github.com/hashstream/hashstream/ipni/ipnitest"
 	"github.com/hashstream/hashstream/p2p"
 )
 
@@ -73,49 +71,6 @@ func foreign(tb testing.TB, key crypto.PrivKey) host.Host {
 
 func infoOf(h host.Host) peer.AddrInfo { return peer.AddrInfo{ID: h.ID(), Addrs: h.Addrs()} }
 
-// memChain is a chain in memory.
-type memChain struct {
-	head   cid.Cid
-	blocks map[cid.Cid][]byte
-}
-
-func (m *memChain) Head(context.Context) (cid.Cid, error) { return m.head, nil }
-
-func (m *memChain) Block(_ context.Context, c cid.Cid, _ ipni.Kind) ([]byte, error) {
-	if b, ok := m.blocks[c]; ok {
-		return b, nil
-	}
-	return nil, fs.ErrNotExist
-}
-
-func newChain(tb testing.TB, key crypto.PrivKey, n int) *memChain {
-	tb.Helper()
-	id, err := peer.IDFromPrivateKey(key)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	m := &memChain{blocks: map[cid.Cid][]byte{}}
-	for i := range n {
-		c, block, err := ad.New(ad.Ad{Previous: m.head, Provider: id, ContextID: []byte{byte(i)}}, key)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		m.head, m.blocks[c] = c, block
-	}
-	return m
-}
-
-func linkSystem(m *memChain) (ipld.LinkSystem, *memstore.Store) {
-	store := &memstore.Store{Bag: map[string][]byte{}}
-	for c, b := range m.blocks {
-		store.Bag[c.KeyString()] = b
-	}
-	system := cidlink.DefaultLinkSystem()
-	system.SetReadStorage(store)
-	system.SetWriteStorage(store)
-	return system, store
-}
-
 // readAll reads the advertisements of a chain and counts them.
 func readAll(tb testing.TB, chain ipni.Chain) (n int) {
 	tb.Helper()
@@ -141,8 +96,8 @@ func TestForeignPublisher(t *testing.T) {
 	for _, path := range []string{"", "/some/path"} {
 		t.Run(path, func(t *testing.T) {
 			key := newKey(t)
-			chain := newChain(t, key, 5)
-			system, _ := linkSystem(chain)
+			chain := ipnitest.NewChain(key).Grow(t, 5)
+			system, _ := ipnitest.LinkSystem(chain.Blocks())
 			h := foreign(t, key)
 			pub, err := theirs.NewPublisher(system, key, theirs.WithStreamHost(h), theirs.WithHandlerPath(path))
 			if err != nil {
@@ -154,7 +109,7 @@ func TestForeignPublisher(t *testing.T) {
 			if head, err := c.Head(t.Context()); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("no head: %s, %v", head, err)
 			}
-			pub.SetRoot(chain.head)
+			pub.SetRoot(chain.Tip())
 			if n := readAll(t, c); n != 5 {
 				t.Errorf("%d advertisements, want 5", n)
 			}
@@ -189,12 +144,12 @@ func waitStreams(t *testing.T, h host.Host, id peer.ID) {
 
 func TestForeignSyncer(t *testing.T) {
 	key := newKey(t)
-	chain := newChain(t, key, 5)
+	chain := ipnitest.NewChain(key).Grow(t, 5)
 	own := open(t, p2p.Options{Key: key})
 	if err := own.Serve(ipnisync.Path, ipnisync.Handler(chain, key, nil)); err != nil {
 		t.Fatal(err)
 	}
-	system, store := linkSystem(&memChain{})
+	system, store := ipnitest.LinkSystem(nil)
 	sync := theirs.NewSync(system, nil, theirs.ClientStreamHost(foreign(t, newKey(t))), theirs.ClientAuthServerPeerID(true))
 	defer sync.Close()
 	syncer, err := sync.NewSyncer(own.Info())
@@ -202,13 +157,13 @@ func TestForeignSyncer(t *testing.T) {
 		t.Fatal(err)
 	}
 	head, err := syncer.GetHead(t.Context())
-	if err != nil || head != chain.head {
+	if err != nil || head != chain.Tip() {
 		t.Fatalf("%s, %v", head, err)
 	}
 	if err := syncer.Sync(t.Context(), head, selectorparse.CommonSelector_MatchPoint); err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(store.Bag[head.KeyString()], chain.blocks[head]) {
+	if !bytes.Equal(store.Bag[head.KeyString()], chain.Blocks()[head]) {
 		t.Error("another advertisement came")
 	}
 }
@@ -219,7 +174,7 @@ func TestBothEnds(t *testing.T) {
 	if err := server.Serve("/other", http.NotFoundHandler()); err != nil {
 		t.Fatal(err)
 	}
-	if err := server.Serve(ipnisync.Path, ipnisync.Handler(newChain(t, key, 5), key, nil)); err != nil {
+	if err := server.Serve(ipnisync.Path, ipnisync.Handler(ipnitest.NewChain(key).Grow(t, 5), key, nil)); err != nil {
 		t.Fatal(err)
 	}
 	if err := server.Serve(ipnisync.Path, http.NotFoundHandler()); err == nil {
