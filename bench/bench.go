@@ -65,11 +65,16 @@ type scale struct {
 	settle     time.Duration // age from which the node believes the times of a file
 	load       time.Duration // of one load of one server
 	slow       time.Duration // of the slow readers
+	index      uint64        // records in a provider index
+	memory     uint64        // the same where memory is measured
+	lookups    int           // of each kind, in process
 }
 
 var (
-	fullScale  = scale{big: gib, small: 256 * mib, add: 2 * gib, huge: 10 * gib, records: 10_000_000, files: 100_000, pgRecords: 500_000, settle: time.Minute, load: 5 * time.Second, slow: 10 * time.Second}
-	quickScale = scale{big: 64 * mib, small: 16 * mib, add: 128 * mib, huge: 256 * mib, records: 200_000, files: 5_000, pgRecords: 20_000, load: time.Second, slow: 4 * time.Second}
+	fullScale = scale{big: gib, small: 256 * mib, add: 2 * gib, huge: 10 * gib, records: 10_000_000, files: 100_000, pgRecords: 500_000, settle: time.Minute, load: 5 * time.Second, slow: 10 * time.Second,
+		index: 20_000_000, memory: 50_000_000, lookups: 200_000}
+	quickScale = scale{big: 64 * mib, small: 16 * mib, add: 128 * mib, huge: 256 * mib, records: 200_000, files: 5_000, pgRecords: 20_000, load: time.Second, slow: 4 * time.Second,
+		index: 500_000, memory: 500_000, lookups: 20_000}
 )
 
 type key struct{ row, system string }

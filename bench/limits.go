@@ -37,6 +37,12 @@ func (b *bench) limits() []limit {
 	if h, ok := b.median("raw-4k", sysHandler); ok {
 		all = append(all, limit{"raw-4k", h, "a handler of net/http that reads a file and writes it"})
 	}
+	if h, ok := b.median("ipni-get", sysHandler); ok {
+		all = append(all, limit{"ipni-get", h, "a handler of net/http that writes one answer again and again"})
+	}
+	if v, ok := b.median("ipni-ingest", sysBound); ok {
+		all = append(all, limit{"ipni-ingest", v, fmt.Sprintf("hash a chunk, and hash and encrypt for each multihash: %.2f µs of a core", 1e6*float64(cores())/v)})
+	}
 	if twice, ok := b.median("add", sysBound); ok {
 		twice = coreSeconds(twice)
 		copying := b.cpu("add", sysCopy)

@@ -65,6 +65,10 @@ var childCommands = map[string]func(args []string) error{
 	"sendfile-serve": sendfileServe,
 	"handler-serve":  handlerServe,
 	"relay-serve":    relayServe,
+	"values-fill":    valuesFill,
+	"merges-put":     mergesPut,
+	"records-serve":  recordsServe,
+	"chain-serve":    chainServe,
 }
 
 func parseFlags() options {
@@ -72,14 +76,14 @@ func parseFlags() options {
 	flag.StringVar(&o.only, "only", "", "measure only the rows whose id matches this `regexp`")
 	flag.IntVar(&o.rounds, "rounds", 0, "rounds of each row (default 5, or 2 with -quick)")
 	flag.StringVar(&o.dir, "dir", "", "`folder` for the data (default /dev/shm with 12 GiB free, else the temporary folder)")
-	flag.StringVar(&o.bigDir, "big-dir", os.TempDir(), "`folder` for the 10 GiB rows; 21 GiB must be free")
+	flag.StringVar(&o.bigDir, "big-dir", os.TempDir(), "`folder` for the 10 GiB rows and the provider index; 21 GiB must be free")
 	flag.BoolVar(&o.quick, "quick", false, "small data and short runs: a smoke test, not a measurement")
 	flag.StringVar(&o.out, "out", "", "write the report to this `file` (default ../docs/benchmarks.md, for a whole run only)")
 	flag.StringVar(&o.json, "json", "", "write every sample to this `file`")
 	flag.StringVar(&o.binary, "hashstream", "", "measure this `binary` instead of building ../cmd/hashstream")
 	discard := flag.Bool("discard", false, "have the kernel discard the bodies of CARs, instead of copying them to the client's memory")
 	flag.IntVar(&o.threads, "wrk-threads", 2, "threads of wrk; 2 is wrk's own default")
-	flag.DurationVar(&o.timeout, "timeout", time.Hour, "stop after this time")
+	flag.DurationVar(&o.timeout, "timeout", 2*time.Hour, "stop after this time")
 	flag.Parse()
 	o.copies = !*discard
 	if o.rounds <= 0 {

@@ -1,5 +1,7 @@
 package main
 
+import "runtime"
+
 // row is one line of the report.
 type row struct {
 	id, work, unit string
@@ -59,6 +61,20 @@ var rows = []row{
 	{id: "pg-p99", work: "index in pgkv, 4,000 finds a second on 16 connections, p99", unit: "ms", lower: true, targets: []target{atMost(5)}, others: []string{sysKV}},
 	{id: "pg-p99-full", work: "the same, as fast as possible", unit: "ms", lower: true, targets: []target{atMost(5)}, others: []string{sysKV}},
 	{id: "pg-finds", work: "the same, as fast as possible, finds", unit: "finds/s", others: []string{sysKV}},
+	{id: "ipni-write", work: "provider index in process, records written, all merged", unit: "records/s", targets: []target{atLeast(600_000)}},
+	{id: "ipni-size", work: "the same, on disk", unit: "B/record", lower: true, targets: []target{atMost(146)}},
+	{id: "ipni-compact-size", work: "the same, compact records", unit: "B/record", lower: true, targets: []target{atMost(60)}},
+	{id: "ipni-hit", work: "lookup in process, warm, found", unit: "µs", lower: true, targets: []target{atMost(10)}},
+	{id: "ipni-miss", work: "lookup in process, warm, not found", unit: "µs", lower: true, targets: []target{atMost(2)}},
+	{id: "ipni-first", work: "first of the 14,000 values of a key", unit: "ms", lower: true, targets: []target{atMost(5)}},
+	{id: "ipni-json", work: "provider index, JSON PUT, until all is merged", unit: "records/s", targets: []target{atLeast(426_000), times(3, sysDHStore)}, others: []string{sysDHStore}},
+	{id: "ipni-json-size", work: "the same, on disk", unit: "B/record", lower: true, targets: []target{atMost(146), times(1, sysDHStore)}, others: []string{sysDHStore}},
+	{id: "ipni-get", work: "lookup over HTTP, 16 connections", unit: "req/s", targets: []target{times(2, sysDHStore)}, others: []string{sysDHStore}},
+	{id: "ipni-p99", work: "lookup over HTTP, 1,000 a second during JSON PUT, p99", unit: "ms", lower: true, targets: []target{times(3, sysDHStore)}, others: []string{sysDHStore}},
+	{id: "ipni-many", work: "first byte of the 14,000 values of a key over HTTP", unit: "ms", lower: true, targets: []target{atMost(5)}, others: []string{sysDHStore}},
+	{id: "ipni-ingest", work: "advertisement chains ingested, until all is merged", unit: "multihashes/s", targets: []target{atLeast(float64(3 * 80_000 * runtime.NumCPU()))}},
+	{id: "ipni-mem-write", work: "resident, writing 50,000,000 records, peak", unit: "MiB", lower: true, targets: []target{atMost(1024)}},
+	{id: "ipni-mem-find", work: "resident, node that looks them up, peak", unit: "MiB", lower: true, targets: []target{atMost(1024)}},
 }
 
 // scenarios are what is run, in order.
@@ -81,4 +97,8 @@ var scenarios = []scenario{
 	{name: "slices of a BLAKE3 blob", rows: []string{"slice-bytes", "slice-read", "slice-time"}, run: blobSlices, real: true},
 	{name: "PostgreSQL", rows: []string{"pg-write", "pg-p99", "pg-p99-full", "pg-finds"}, run: postgres},
 	{name: "10 GiB", rows: []string{"mem-add-10g", "head-10g"}, run: tenGiB},
+	{name: "provider index in process", rows: []string{"ipni-write", "ipni-size", "ipni-compact-size", "ipni-hit", "ipni-miss", "ipni-first"}, run: indexValues},
+	{name: "provider index over HTTP", rows: []string{"ipni-json", "ipni-json-size", "ipni-get", "ipni-p99", "ipni-many"}, run: indexOverHTTP, real: true},
+	{name: "ingestion of chains", rows: []string{"ipni-ingest"}, run: ingestChains, real: true},
+	{name: "memory of a provider index", rows: []string{"ipni-mem-write", "ipni-mem-find"}, run: indexMemory, real: true},
 }

@@ -55,10 +55,10 @@ func rawBlocks(leaf int64, n int, row string) func(context.Context, *bench) erro
 						return err
 					}
 				}
-				if _, err := b.wrk(ctx, s, script, b.scale.load/5); err != nil { // verifies and warms up
+				if _, err := b.wrk(ctx, s, script, rawType, b.scale.load/5); err != nil { // verifies and warms up
 					return err
 				}
-				m, err := b.wrk(ctx, s, script, b.scale.load)
+				m, err := b.wrk(ctx, s, script, rawType, b.scale.load)
 				if err != nil {
 					return err
 				}
@@ -87,12 +87,15 @@ func (b *bench) writeScript(row string, paths []string) (string, error) {
 		os.WriteFile(script, fmt.Appendf(nil, wrkScript, list), 0o644))
 }
 
+// rawType is what raw blocks are asked for with.
+const rawType = "application/vnd.ipld.raw"
+
 // wrk runs wrk against s.
-func (b *bench) wrk(ctx context.Context, s *server, script string, long time.Duration) (measured, error) {
+func (b *bench) wrk(ctx context.Context, s *server, script, accept string, long time.Duration) (measured, error) {
 	long = max(long.Round(time.Second), time.Second)
 	cpu := s.cpu()
 	f, err := runToEnd(ctx, toolPath("wrk"), "-t", strconv.Itoa(b.threads), "-c", "16", "-d", long.String(),
-		"-H", "Accept: application/vnd.ipld.raw", "-s", script, "http://"+s.addr)
+		"-H", "Accept: "+accept, "-s", script, "http://"+s.addr)
 	if err != nil {
 		return measured{}, err
 	}
