@@ -9,6 +9,7 @@ import (
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
+	"github.com/hashstream/hashstream/ipni/ipnitest"
 	"github.com/hashstream/hashstream/ipni/store"
 	"github.com/hashstream/hashstream/ipni/valuestore/kvstore"
 	"github.com/hashstream/hashstream/ipni/verify"
@@ -19,22 +20,22 @@ import (
 // A store lacks two of the three multihashes that an advertisement lists, and gets them back.
 func ExampleRun() {
 	ctx, p := context.Background(), newPublisher(1)
-	chunk, block, _ := ad.EncodeChunk(hashes(0, 3), cid.Undef)
-	p.blocks[chunk] = block
-	head, block, _ := ad.New(ad.Ad{Provider: p.id, ContextID: []byte("a"), Metadata: metadata(0), Entries: chunk}, p.key)
-	p.blocks[head] = block
+	chunk, block, _ := ad.EncodeChunk(ipnitest.Hashes(0, 3), cid.Undef)
+	p.Put(chunk, block)
+	head, block, _ := ad.New(ad.Ad{Provider: p.ID, ContextID: []byte("a"), Metadata: metadata(0), Entries: chunk}, p.Key)
+	p.Put(head, block)
 
 	// What ingestion remembers: the multihashes went to the group of epoch 9.
 	rows := state.New(memkv.New())
 	_ = rows.Batch(ctx, []kv.Op{
-		state.PutPublisher(&state.Publisher{ID: p.id, Head: head}),
+		state.PutPublisher(&state.Publisher{ID: p.ID, Head: head}),
 		state.PutAd(head, state.Ad{Status: state.Indexed, Order: 9, Epoch: 9, Count: 3}),
 	})
 	s, _ := store.Open(ctx, kvstore.New(memkv.New()), memkv.New(), nil)
-	_ = s.Put(ctx, ipni.Group{Context: ipni.Context{Provider: p.id, ID: "a"}, Epoch: 9}, hashes(0, 1))
+	_ = s.Put(ctx, ipni.Group{Context: ipni.Context{Provider: p.ID, ID: "a"}, Epoch: 9}, ipnitest.Hashes(0, 1))
 
 	for range 2 {
-		report, err := verify.Run(ctx, p.id, p, rows, s, &verify.Options{Repair: s})
+		report, err := verify.Run(ctx, p.ID, p, rows, s, &verify.Options{Repair: s})
 		fmt.Println(report.Missing, "of", report.Checked, "missing,", report.Repaired, "repaired,", err)
 	}
 	// Output:

@@ -1,15 +1,10 @@
 package verify_test
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"io/fs"
-	"sync"
 	"testing"
 
 	"github.com/ipfs/go-cid"
-	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
 	"github.com/multiformats/go-multihash"
@@ -19,6 +14,7 @@ import (
 	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/ipni/ingest"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
+	"github.com/hashstream/hashstream/ipni/ipnitest"
 	"github.com/hashstream/hashstream/ipni/store"
 	"github.com/hashstream/hashstream/ipni/valuestore"
 	"github.com/hashstream/hashstream/ipni/valuestore/kvstore"
@@ -29,117 +25,49 @@ import (
 // chunk is how many multihashes a block of entries of the tests has.
 const chunk = 3
 
-// publisher is a chain in memory: real blocks with real signatures.
-type publisher struct {
-	key  crypto.PrivKey
-	id   peer.ID
-	addr multiaddr.Multiaddr
+var address = multiaddr.StringCast("/ip4/8.8.8.8/tcp/80/http")
 
-	mu      sync.Mutex
-	head    cid.Cid
-	blocks  map[cid.Cid][]byte
-	fetched map[cid.Cid]int
+// publisher is a chain whose publisher has an address.
+type publisher struct{ *ipnitest.Chain }
+
+func newPublisher(n byte) publisher {
+	key, _ := ipnitest.Key(n)
+	return publisher{ipnitest.NewChain(key)}
 }
 
-func newPublisher(n byte) *publisher {
-	key, _, err := crypto.GenerateEd25519Key(bytes.NewReader(bytes.Repeat([]byte{n}, 64)))
-	if err != nil {
-		panic(err)
+// count returns how often a block was asked for.
+func (p publisher) count(c cid.Cid) (n int) {
+	for _, asked := range p.Asked() {
+		if asked.CID == c {
+			n++
+		}
 	}
-	id, err := peer.IDFromPrivateKey(key)
-	if err != nil {
-		panic(err)
-	}
-	addr, err := multiaddr.NewMultiaddr("/ip4/8.8.8.8/tcp/80/http")
-	if err != nil {
-		panic(err)
-	}
-	return &publisher{key: key, id: id, addr: addr, blocks: map[cid.Cid][]byte{}, fetched: map[cid.Cid]int{}}
-}
-
-func (p *publisher) Head(context.Context) (cid.Cid, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.head, nil
-}
-
-func (p *publisher) Block(_ context.Context, c cid.Cid, _ ipni.Kind) ([]byte, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.fetched[c]++
-	block, ok := p.blocks[c]
-	if !ok {
-		return nil, fmt.Errorf("404: %w", fs.ErrNotExist)
-	}
-	return block, nil
-}
-
-// lose makes the publisher forget a block.
-func (p *publisher) lose(c cid.Cid) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.blocks, c)
-}
-
-func (p *publisher) count(c cid.Cid) int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.fetched[c]
+	return n
 }
 
 // extend adds an advertisement to the chain.
-func (p *publisher) extend(t testing.TB, a ad.Ad) cid.Cid {
+func (p publisher) extend(t testing.TB, a ad.Ad) cid.Cid {
 	t.Helper()
-	a.Previous, a.Addrs = p.head, []multiaddr.Multiaddr{p.addr}
-	if a.Provider == "" {
-		a.Provider = p.id
-	}
-	c, block, err := ad.New(a, p.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.blocks[c], p.head = block, c
-	return c
+	a.Addrs = []multiaddr.Multiaddr{address}
+	return p.Add(t, a)
 }
 
 // add advertises the contents from … to under a context.
-func (p *publisher) add(t testing.TB, context string, from, to int) (c, entries cid.Cid) {
+func (p publisher) add(t testing.TB, context string, from, to int) (c, entries cid.Cid) {
 	t.Helper()
-	next := cid.Undef
-	for at := from; at < to; at += chunk {
-		id, block, err := ad.EncodeChunk(hashes(at, min(at+chunk, to)), next)
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.mu.Lock()
-		p.blocks[id], next = block, id
-		p.mu.Unlock()
+	var all []multihash.Multihash
+	for n := from; n < to; n++ {
+		all = append(all, ipnitest.Hash(n))
 	}
-	return p.extend(t, ad.Ad{ContextID: []byte(context), Metadata: metadata(0), Entries: next}), next
+	entries = p.Entries(t, chunk, all...)
+	return p.extend(t, ad.Ad{ContextID: []byte(context), Metadata: metadata(0), Entries: entries}), entries
 }
 
 func metadata(n byte) []byte { return []byte{0x80, 0x12, n} }
 
-func hash(n int) multihash.Multihash {
-	mh, err := multihash.Sum(fmt.Appendf(nil, "content %d", n), multihash.SHA2_256, -1)
-	if err != nil {
-		panic(err)
-	}
-	return mh
-}
-
-func hashes(from, to int) (all ipni.Multihashes) {
-	for n := from; n < to; n++ {
-		all = append(all, hash(n)...)
-	}
-	return all
-}
-
 // node is an index over one chain.
 type node struct {
-	*publisher
+	publisher publisher
 	*store.Store
 	values   valuestore.Store
 	rows     *state.Store
@@ -147,7 +75,7 @@ type node struct {
 }
 
 // ingested returns an index that has read the chain of p to its end.
-func ingested(t testing.TB, p *publisher, compact bool) *node {
+func ingested(t testing.TB, p publisher, compact bool) *node {
 	t.Helper()
 	keys := memkv.New()
 	values := kvstore.New(memkv.New())
@@ -173,7 +101,7 @@ func ingested(t testing.TB, p *publisher, compact bool) *node {
 
 func (n *node) sync(t testing.TB) {
 	t.Helper()
-	err := n.ingester.Sync(t.Context(), peer.AddrInfo{ID: n.publisher.id, Addrs: []multiaddr.Multiaddr{n.addr}}, nil)
+	err := n.ingester.Sync(t.Context(), peer.AddrInfo{ID: n.publisher.ID, Addrs: []multiaddr.Multiaddr{address}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +114,7 @@ func (n *node) group(t testing.TB, c cid.Cid, context string) ipni.Group {
 	if err != nil || row.Epoch == 0 {
 		t.Fatalf("advertisement %s: %+v, %v", c, row, err)
 	}
-	return ipni.Group{Context: ipni.Context{Provider: n.publisher.id, ID: context}, Epoch: row.Epoch}
+	return ipni.Group{Context: ipni.Context{Provider: n.publisher.ID, ID: context}, Epoch: row.Epoch}
 }
 
 // damage deletes records of a group behind the back of ingestion.
@@ -194,11 +122,11 @@ func (n *node) damage(t testing.TB, g ipni.Group, which ...int) {
 	t.Helper()
 	var records valuestore.Records
 	for _, i := range which {
-		value := []byte(hash(i))
+		value := []byte(ipnitest.Hash(i))
 		if !n.Compact() {
-			value = dhash.Seal(nil, g.ValueKey(), hash(i))
+			value = dhash.Seal(nil, g.ValueKey(), ipnitest.Hash(i))
 		}
-		records = records.Append(dhash.SecondHash(hash(i)), value)
+		records = records.Append(dhash.SecondHash(ipnitest.Hash(i)), value)
 	}
 	for tag := valuestore.Tag(1); tag < 20; tag++ {
 		if err := n.values.Delete(t.Context(), tag, records); err != nil {
@@ -212,7 +140,7 @@ func (n *node) verify(t testing.TB, o verify.Options) (verify.Report, []verify.F
 	t.Helper()
 	var found []verify.Finding
 	o.Found = func(f verify.Finding) { found = append(found, f) }
-	r, err := verify.Run(t.Context(), n.publisher.id, n.publisher, n.rows, n.Store, &o)
+	r, err := verify.Run(t.Context(), n.publisher.ID, n.publisher, n.rows, n.Store, &o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
+	"github.com/hashstream/hashstream/ipni/ipnitest"
 	"github.com/hashstream/hashstream/ipni/verify"
 )
 
@@ -41,7 +42,7 @@ func TestWhole(t *testing.T) {
 		p.add(t, "b", 20, 22)
 		n := ingested(t, p, compact)
 		got, found := n.verify(t, verify.Options{})
-		want := verify.Report{Publisher: p.id, Ads: 6, Held: 3, Skipped: 1, Multihashes: 15, Checked: 15, Metadata: 3}
+		want := verify.Report{Publisher: p.ID, Ads: 6, Held: 3, Skipped: 1, Multihashes: 15, Checked: 15, Metadata: 3}
 		if diff := cmp.Diff(want, got); diff != "" || len(found) > 0 || got.Damaged() || !got.Whole() {
 			t.Errorf("%s\nfound %v", diff, found)
 		}
@@ -53,7 +54,7 @@ func TestWhole(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" || len(found) > 0 {
 			t.Errorf("after a removal: %s\nfound %v", diff, found)
 		}
-		if err := n.ingester.Remove(t.Context(), p.id); err != nil {
+		if err := n.ingester.Remove(t.Context(), p.ID); err != nil {
 			t.Fatal(err)
 		}
 		got, found = n.verify(t, verify.Options{})
@@ -73,17 +74,17 @@ func TestMissing(t *testing.T) {
 		n := ingested(t, p, compact)
 		n.damage(t, n.group(t, first, "a"), 4)
 		n.damage(t, n.group(t, second, "b"), 11, 12, 13, 20, 21, 22, 29)
-		if err := n.PutMetadata(t.Context(), ipni.Context{Provider: p.id, ID: "a"}, nil); err != nil {
+		if err := n.PutMetadata(t.Context(), ipni.Context{Provider: p.ID, ID: "a"}, nil); err != nil {
 			t.Fatal(err)
 		}
-		if err := n.PutMetadata(t.Context(), ipni.Context{Provider: p.id, ID: "c"}, metadata(7)); err != nil {
+		if err := n.PutMetadata(t.Context(), ipni.Context{Provider: p.ID, ID: "c"}, metadata(7)); err != nil {
 			t.Fatal(err)
 		}
 		// The chunk written last, whose multihashes are the last ones, is read first.
 		want := []verify.Finding{
-			{Ad: third, Provider: p.id, ContextID: []byte("c"), Checked: 10, Metadata: "other"},
-			{Ad: second, Provider: p.id, ContextID: []byte("b"), Checked: 20, Missing: 7, Examples: texts(29, 22, 20, 21)},
-			{Ad: first, Provider: p.id, ContextID: []byte("a"), Checked: 10, Missing: 1, Examples: texts(4), Metadata: "missing"},
+			{Ad: third, Provider: p.ID, ContextID: []byte("c"), Checked: 10, Metadata: "other"},
+			{Ad: second, Provider: p.ID, ContextID: []byte("b"), Checked: 20, Missing: 7, Examples: texts(29, 22, 20, 21)},
+			{Ad: first, Provider: p.ID, ContextID: []byte("a"), Checked: 10, Missing: 1, Examples: texts(4), Metadata: "missing"},
 		}
 		got, found := n.verify(t, verify.Options{})
 		if diff := cmp.Diff(want, found, byString); diff != "" {
@@ -104,7 +105,7 @@ func TestMissing(t *testing.T) {
 
 func texts(which ...int) (all []string) {
 	for _, i := range which {
-		all = append(all, hash(i).B58String())
+		all = append(all, ipnitest.Hash(i).B58String())
 	}
 	return all
 }
@@ -112,11 +113,11 @@ func texts(which ...int) (all []string) {
 // TestLargeBlock: all of a block is checked, in parts and at the same time.
 func TestLargeBlock(t *testing.T) {
 	p := newPublisher(1)
-	root, block, err := ad.EncodeChunk(hashes(0, 5000), cid.Undef)
+	root, block, err := ad.EncodeChunk(ipnitest.Hashes(0, 5000), cid.Undef)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.blocks[root] = block
+	p.Put(root, block)
 	c := p.extend(t, ad.Ad{ContextID: []byte("a"), Metadata: metadata(0), Entries: root})
 	n := ingested(t, p, false)
 	n.damage(t, n.group(t, c, "a"), 0, 1023, 1024, 2500, 4999)
@@ -138,11 +139,12 @@ func TestBadEntries(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := cid.NewCidV1(cid.DagJSON, sum)
-	root, block, err := ad.EncodeChunk(hashes(0, 5), next)
+	root, block, err := ad.EncodeChunk(ipnitest.Hashes(0, 5), next)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.blocks[next], p.blocks[root] = junk, block
+	p.Put(next, junk)
+	p.Put(root, block)
 	c := p.extend(t, ad.Ad{ContextID: []byte("a"), Metadata: metadata(0), Entries: root})
 	n := ingested(t, p, false)
 	n.damage(t, n.group(t, c, "a"), 0, 1)
@@ -172,11 +174,11 @@ func TestRemovedMeanwhile(t *testing.T) {
 		p.extend(t, ad.Ad{ContextID: []byte("a"), Remove: true})
 		n.sync(t)
 	}}
-	got, err := verify.Run(t.Context(), p.id, p, n.rows, s, &verify.Options{Repair: n.Store, Hold: n.ingester.Hold})
+	got, err := verify.Run(t.Context(), p.ID, p, n.rows, s, &verify.Options{Repair: n.Store, Hold: n.ingester.Hold})
 	if err != nil || got.Missing != 0 || got.Repaired != 0 || got.Checked != 2 {
 		t.Errorf("%+v, %v", got, err)
 	}
-	for c, err := range n.Contexts(t.Context(), hash(0)) {
+	for c, err := range n.Contexts(t.Context(), ipnitest.Hash(0)) {
 		t.Errorf("what was removed is there again: %v, %v", c, err)
 	}
 }
@@ -189,8 +191,8 @@ func TestUnread(t *testing.T) {
 	lost, entries := p.add(t, "c", 4, 6)
 	p.add(t, "d", 6, 8)
 	n := ingested(t, p, false)
-	p.lose(entries)
-	p.lose(oldest)
+	p.Lose(entries)
+	p.Lose(oldest)
 	got, found := n.verify(t, verify.Options{})
 	if got.Ads != 3 || got.Checked != 4 || got.Unread != 1 || got.Ended == "" || got.Whole() || got.Missing != 0 {
 		t.Errorf("%+v", got)
@@ -208,8 +210,8 @@ func TestNotIngested(t *testing.T) {
 	n := ingested(t, p, false)
 	gone, _ := p.add(t, "b", 2, 4)
 	p.add(t, "c", 4, 6)
-	p.lose(gone)
-	_ = n.ingester.Sync(t.Context(), peer.AddrInfo{ID: p.id}, nil) // it fails below c
+	p.Lose(gone)
+	_ = n.ingester.Sync(t.Context(), peer.AddrInfo{ID: p.ID}, nil) // it fails below c
 	before := p.count(gone)
 	got, found := n.verify(t, verify.Options{})
 	if got.Ads != 2 || got.Held != 2 || got.Checked != 4 || !got.Whole() || len(found) > 0 {
@@ -219,11 +221,11 @@ func TestNotIngested(t *testing.T) {
 		t.Error("what is not ingested was fetched")
 	}
 	// A gap that could never be read is forgotten in the end.
-	gaps, err := n.rows.Gaps(t.Context(), p.id)
+	gaps, err := n.rows.Gaps(t.Context(), p.ID)
 	if err != nil || len(gaps) != 1 {
 		t.Fatalf("%d gaps, %v", len(gaps), err)
 	}
-	if err := n.rows.Batch(t.Context(), state.DropGap(p.id, gaps[0].Seq)); err != nil {
+	if err := n.rows.Batch(t.Context(), state.DropGap(p.ID, gaps[0].Seq)); err != nil {
 		t.Fatal(err)
 	}
 	if got, _ := n.verify(t, verify.Options{}); got.Ads != 1 || !got.Whole() {
@@ -274,11 +276,11 @@ func TestOver(t *testing.T) {
 	c, _ := p.add(t, "a", 0, 10)
 	n := ingested(t, p, false)
 	n.damage(t, n.group(t, c, "a"), 3)
-	other := ipni.Group{Context: ipni.Context{Provider: p.id, ID: "other"}, Epoch: 1}
-	if err := n.Put(t.Context(), other, hashes(3, 4)); err != nil {
+	other := ipni.Group{Context: ipni.Context{Provider: p.ID, ID: "other"}, Epoch: 1}
+	if err := n.Put(t.Context(), other, ipnitest.Hashes(3, 4)); err != nil {
 		t.Fatal(err)
 	}
-	got, err := verify.Run(t.Context(), p.id, p, n.rows, verify.Over(n.Store), nil)
+	got, err := verify.Run(t.Context(), p.ID, p, n.rows, verify.Over(n.Store), nil)
 	if err != nil || got.Missing != 1 || got.Checked != 10 || got.Metadata != 1 || got.MetadataMissing != 0 {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -297,15 +299,15 @@ func TestFailures(t *testing.T) {
 	p := newPublisher(1)
 	p.add(t, "a", 0, 2)
 	n := ingested(t, p, false)
-	if _, err := verify.Run(t.Context(), p.id, p, n.rows, broken{n.Store}, nil); !errors.Is(err, errBroken) {
+	if _, err := verify.Run(t.Context(), p.ID, p, n.rows, broken{n.Store}, nil); !errors.Is(err, errBroken) {
 		t.Errorf("a store that fails: %v", err)
 	}
-	if _, err := verify.Run(t.Context(), newPublisher(2).id, p, n.rows, n.Store, nil); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := verify.Run(t.Context(), newPublisher(2).ID, p, n.rows, n.Store, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("an unknown publisher: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := verify.Run(ctx, p.id, p, n.rows, n.Store, nil); !errors.Is(err, context.Canceled) {
+	if _, err := verify.Run(ctx, p.ID, p, n.rows, n.Store, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("a cancelled walk: %v", err)
 	}
 }
