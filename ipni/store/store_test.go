@@ -285,18 +285,18 @@ func TestShortKeysCollide(t *testing.T) {
 	}
 }
 
-// exported returns the records of a range with their groups, in order.
+// exported returns the records of a range with their groups, which must come in order.
 func exported(t *testing.T, s *Store, r valuestore.Range) []string {
 	t.Helper()
 	var all []string
-	for b, err := range s.Export(t.Context(), r) {
+	for x, err := range s.ExportSealed(t.Context(), r) {
 		check(t, err)
-		for e, err := range b.Records.All() {
-			check(t, err)
-			all = append(all, fmt.Sprintf("%x %x %x %d %x", e.Key, b.Provider, b.Context, b.Epoch, e.Value))
+		line := fmt.Sprintf("%x %x %x %x %016x", x.Key, x.Value, x.Group.Provider, x.Group.Context, x.Group.Epoch)
+		if len(all) > 0 && line <= all[len(all)-1] {
+			t.Fatalf("%s after %s", line, all[len(all)-1])
 		}
+		all = append(all, line)
 	}
-	slices.Sort(all)
 	return all
 }
 
@@ -630,11 +630,21 @@ func TestExport(t *testing.T) {
 	modes(t, func(t *testing.T, o Options) {
 		f, to := open(t, o), open(t, Options{})
 		ctx := t.Context()
-		check(t, f.Put(ctx, group(1, "a", 1), hashes(0, 20000))) // more than one flush
+		check(t, f.Put(ctx, group(1, "a", 1), hashes(0, 20000)))
 		check(t, f.Put(ctx, group(1, "b", 2), hashes(0, 30)))
+		for epoch := uint64(9); epoch > 1; epoch-- { // of which the later ones have the smaller tags
+			check(t, f.Put(ctx, group(1, "a", epoch), hashes(7, 8)))
+		}
+		for i := range 200 { // a hot key
+			check(t, f.Put(ctx, group(2, fmt.Sprint(i), 1), hashes(8, 9)))
+		}
 		check(t, f.PutMetadata(ctx, testContext(1, "a"), []byte("m")))
 		check(t, f.PutMetadata(ctx, testContext(1, "b"), []byte("n")))
-		var n, half, batches int
+		const total = 20000 + 30 + 8 + 200
+		parts := 0
+		for b, err := range f.Export(ctx, valuestore.Range{}) {
+			t.Errorf("nothing is in batches: %v, %v", b, err)
+		}
 		for part := range 2 {
 			r := valuestore.Everything()
 			// A bound in the middle of what a value store with short keys keeps.
@@ -644,40 +654,110 @@ func TestExport(t *testing.T) {
 				r.From = edge
 				r.From[31]++
 			}
+			parts += len(exported(t, f.Store, r))
+			batches := 0
 			for b, err := range f.Export(ctx, r) {
 				check(t, err)
-				m, err := b.Records.Check()
-				check(t, err)
-				if len(b.Records) > exportBytes+4096 {
+				if batches++; len(b.Records) > exportBytes+4096 {
 					t.Errorf("a batch of %d bytes", len(b.Records))
 				}
-				n += m
-				half += m * (1 - part)
-				batches++
 				check(t, to.PutSealed(ctx, b.SealedGroup, b.Records))
 			}
+			if batches > 220 {
+				t.Errorf("%d batches", batches)
+			}
 		}
-		if n != 20030 || half == 0 || half == n || batches < 4 || batches > 10 {
-			t.Fatalf("%d records, %d in the first half, in %d batches", n, half, batches)
+		all := valuestore.Everything()
+		if got := exported(t, f.Store, all); len(got) != total || parts != total || !slices.Equal(got, exported(t, to.Store, all)) {
+			t.Errorf("%d records, and %d in parts, or what was shipped differs", len(got), parts)
 		}
-		for m, err := range f.ExportMetadata(ctx, dhash.MetadataKey{}, dhash.MetadataKey(valuestore.Everything().To)) {
+		for m, err := range f.ExportMetadata(ctx, dhash.MetadataKey{}, dhash.MetadataKey(all.To)) {
 			check(t, err)
 			check(t, to.PutSealedMetadata(ctx, m.Key, m.Sealed))
 		}
-		one := exported(t, f.Store, valuestore.Range{From: dhash.SecondHash(hash(3)), To: dhash.SecondHash(hash(3))})
-		if len(one) != 2 {
-			t.Errorf("%d records of one key", len(one))
-		}
-		all := valuestore.Everything()
-		if !slices.Equal(exported(t, f.Store, all), exported(t, to.Store, all)) {
-			t.Error("what was shipped differs")
+		for n, want := range map[int]int{3: 2, 7: 10, 8: 202, 20000: 0} {
+			key := dhash.SecondHash(hash(n))
+			if one := exported(t, f.Store, valuestore.Range{From: key, To: key}); len(one) != want {
+				t.Errorf("%d records of multihash %d, not %d", len(one), n, want)
+			}
 		}
 		to.expect(t, hash(7), "1 a", "1 b")
 		if got, err := to.Metadata(ctx, testContext(1, "b")); err != nil || string(got) != "n" {
 			t.Errorf("metadata %q, %v", got, err)
 		}
-		check(t, to.Remove(ctx, testContext(1, "a"), 2)) // the groups came with their records
+		check(t, to.Remove(ctx, testContext(1, "a"), 10)) // the groups came with their records
 		to.expect(t, hash(7), "1 b")
+	})
+}
+
+// TestExportOnce has a group with two tags, as two processes make them, and keys that
+// share all that is kept of them.
+func TestExportOnce(t *testing.T) {
+	modes(t, func(t *testing.T, o Options) {
+		f := open(t, o)
+		f.values.keep = 1
+		if !o.Compact {
+			f.values.keep = dhash.KeySize
+		}
+		other, err := Open(t.Context(), f.values, f.rows, &o)
+		check(t, err)
+		tags := map[valuestore.Tag]bool{}
+		f.values.onPut = func(tag valuestore.Tag) error {
+			if tags[tag] = true; len(tags) == 1 {
+				check(t, other.kv.Batch(t.Context(), []kv.Op{kv.Delete(groupKey(group(1, "a", 1).Seal(), tag))})) // not seen yet
+			}
+			return nil
+		}
+		check(t, f.Put(t.Context(), group(1, "a", 1), hashes(0, 2000)))
+		check(t, other.Put(t.Context(), group(1, "a", 1), hashes(1000, 2100)))
+		if len(tags) != 2 {
+			t.Fatalf("%d tags", len(tags))
+		}
+		if n := len(exported(t, f.Store, valuestore.Everything())); n != 2100 {
+			t.Errorf("%d records", n)
+		}
+	})
+}
+
+func TestExportEnds(t *testing.T) {
+	modes(t, func(t *testing.T, o Options) {
+		f := open(t, o)
+		check(t, f.Put(t.Context(), group(1, "a", 1), hashes(0, 20)))
+		check(t, f.Put(t.Context(), group(1, "b", 1), hashes(0, 20)))
+		check(t, f.PutMetadata(t.Context(), testContext(1, "a"), []byte("m")))
+		check(t, f.PutSealedMetadata(t.Context(), dhash.MetadataKey{}, []byte{})) // nothing
+		for stop := range 40 {
+			n := 0
+			for _, err := range f.ExportSealed(t.Context(), valuestore.Everything()) {
+				check(t, err)
+				if n++; n > stop {
+					break
+				}
+			}
+			if n != stop+1 {
+				t.Fatalf("%d records before a stop after %d", n, stop+1)
+			}
+		}
+		n := 0
+		for m, err := range f.ExportMetadata(t.Context(), dhash.MetadataKey{}, dhash.MetadataKey{0xff}) {
+			check(t, err)
+			if n++; len(m.Sealed) == 0 {
+				t.Error("empty metadata")
+			}
+		}
+		if n != 1 {
+			t.Errorf("%d metadata", n)
+		}
+		row := tagKey(1)
+		check(t, f.rows.Batch(t.Context(), []kv.Op{kv.Put(row, []byte("garbage"))}))
+		f.reopen(t, o)
+		var last error
+		for _, err := range f.ExportSealed(t.Context(), valuestore.Everything()) {
+			last = err
+		}
+		if !errors.Is(last, digest.ErrMismatch) {
+			t.Errorf("a corrupt row: %v", last)
+		}
 	})
 }
 

@@ -58,15 +58,17 @@ type Reader interface {
 	// Values yields the values of key in the order of their bytes, each once for each
 	// tag that it was put with.
 	Values(ctx context.Context, key dhash.Key) iter.Seq2[Value, error]
-	// Range yields the records of r in the order of their keys, as of one moment not before
-	// the call. It holds resources until it ends.
+	// Range yields the records of r in the order of their keys, those of a key as Values does,
+	// as of one moment not before the call. It holds resources until it ends.
 	Range(ctx context.Context, r Range) iter.Seq2[Record, error]
 }
 
-// Store reads and writes. What a write was told is durable when it returns.
+// Store reads and writes. What a write was told is durable when it returns. However it
+// returns, the records are the caller's again, who may write over them: a store copies
+// what it keeps.
 type Store interface {
 	Reader
-	// Put adds records under a tag.
+	// Put adds records under a tag. It does not keep the slice after it returned.
 	Put(ctx context.Context, tag Tag, records Records) error
 	// Delete deletes records that were put under the tag. What is put afterwards, or at the
 	// same time and acknowledged later, stays.
