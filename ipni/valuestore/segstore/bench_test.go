@@ -2,6 +2,7 @@ package segstore
 
 import (
 	"encoding/binary"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -68,7 +69,8 @@ func BenchmarkPut(b *testing.B) {
 		b.Run(fmt.Sprintf("value=%d,key=%d", c.size, c.keyBytes), func(b *testing.B) {
 			n := *benchRecords
 			for b.Loop() {
-				s := openStore(b, b.TempDir(), &Options{KeyBytes: c.keyBytes})
+				dir := b.TempDir()
+				s := openStore(b, dir, &Options{KeyBytes: c.keyBytes})
 				start := time.Now()
 				benchFill(b, s, n, c.size)
 				acked := time.Since(start)
@@ -78,7 +80,7 @@ func BenchmarkPut(b *testing.B) {
 				b.ReportMetric(float64(n)/acked.Seconds(), "acked/s")
 				b.ReportMetric(float64(n)/time.Since(start).Seconds(), "records/s")
 				b.ReportMetric(float64(s.Stats().Bytes)/float64(n), "bytes/record")
-				if err := s.Close(); err != nil {
+				if err := errors.Join(s.Close(), os.RemoveAll(dir)); err != nil {
 					b.Fatal(err)
 				}
 			}

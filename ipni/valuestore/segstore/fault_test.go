@@ -153,25 +153,23 @@ func TestCutLog(t *testing.T) {
 			}
 		}
 	}
-	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(origin)); err != nil {
-		t.Fatal(err)
+	dir, again := t.TempDir(), t.TempDir()
+	for _, d := range []string{dir, again} {
+		if err := os.CopyFS(d, os.DirFS(origin)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s.editing.Unlock()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	s = openStore(t, dir, nil)
-	s.editing.Lock()
 	for n := range 6 {
 		check(t, s, n, true)
 	}
-	again := t.TempDir()
-	if err := os.CopyFS(again, os.DirFS(dir)); err != nil {
+	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s.editing.Unlock()
-	s.Close()
 	first := files(t, again, "log")[0]
 	whole, err := os.ReadFile(first)
 	if err != nil {
@@ -179,6 +177,9 @@ func TestCutLog(t *testing.T) {
 	}
 	if err := os.WriteFile(first, whole[:len(whole)-4096], 0o644); err != nil {
 		t.Fatal(err)
+	}
+	if len(files(t, again, "log")) != 2 {
+		t.Fatal("there are not two logs")
 	}
 	if s, err := Open(again, nil); !errors.Is(err, digest.ErrMismatch) || !strings.Contains(err.Error(), filepath.Base(first)) {
 		if err == nil {
