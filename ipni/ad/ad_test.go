@@ -23,20 +23,8 @@ import (
 
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni/ad"
+	"github.com/hashstream/hashstream/ipni/ipnitest"
 )
-
-func newKey(tb testing.TB) (crypto.PrivKey, peer.ID) {
-	tb.Helper()
-	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	id, err := peer.IDFromPrivateKey(key)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return key, id
-}
 
 func addrs(texts ...string) (all []multiaddr.Multiaddr) {
 	for _, text := range texts {
@@ -95,8 +83,8 @@ var compare = cmp.Options{
 }
 
 func TestRoundTrip(t *testing.T) {
-	key, id := newKey(t)
-	otherKey, other := newKey(t)
+	key, id := ipnitest.Key(1)
+	otherKey, other := ipnitest.Key(2)
 	entries := named(t, cid.DagJSON, []byte("entries"))
 	for name, want := range map[string]ad.Ad{
 		"all": {
@@ -233,7 +221,7 @@ func sum(tb testing.TB, b []byte) []byte {
 
 // Early publishers signed the bytes where the hash of them belongs.
 func TestLegacySignature(t *testing.T) {
-	key, id := newKey(t)
+	key, id := ipnitest.Key(1)
 	raw := rawAd(id)
 	old, err := multihash.Encode(signed(raw), multihash.SHA2_256)
 	if err != nil {
@@ -268,8 +256,8 @@ func forge(t *testing.T, key, entryKey crypto.PrivKey, id, victim peer.ID, codec
 }
 
 func TestForgedExtendedProvider(t *testing.T) {
-	key, id := newKey(t)
-	victimKey, victim := newKey(t)
+	key, id := ipnitest.Key(1)
+	victimKey, victim := ipnitest.Key(2)
 	for name, c := range map[string]struct {
 		entryKey crypto.PrivKey
 		codec    string
@@ -300,8 +288,8 @@ func TestForgedExtendedProvider(t *testing.T) {
 // An entry for the advertisement's own provider may be of whom it lets sign, as
 // go-libipni makes it, but one for another provider may not.
 func TestExtendedByDelegate(t *testing.T) {
-	key, _ := newKey(t)
-	_, provider := newKey(t)
+	key, _ := ipnitest.Key(1)
+	_, provider := ipnitest.Key(2)
 	raw := rawAd(provider)
 	raw.ExtendedProvider = &oracle.ExtendedProvider{Providers: []oracle.Provider{{ID: provider.String()}}}
 	if err := raw.SignWithExtendedProviders(key, nil); err != nil {
@@ -316,7 +304,7 @@ func TestExtendedByDelegate(t *testing.T) {
 // An agreement to be an extended provider is no advertisement, even if the bytes below
 // both signatures are the same.
 func TestExtendedAsAd(t *testing.T) {
-	key, id := newKey(t)
+	key, id := ipnitest.Key(1)
 	raw := rawAd(id)
 	raw.Signature = seal(t, key, extendedCodec, sum(t, signed(raw)))
 	if _, err := raw.VerifySignature(); err != nil {
@@ -329,7 +317,7 @@ func TestExtendedAsAd(t *testing.T) {
 }
 
 func TestBadAddresses(t *testing.T) {
-	key, id := newKey(t)
+	key, id := ipnitest.Key(1)
 	raw := rawAd(id)
 	raw.Addresses = []string{"", "/ip4/8.8.8.8/tcp/1", "not an address", "/nosuchprotocol/1"}
 	mustSign(t, &raw, key)
@@ -344,7 +332,7 @@ func TestBadAddresses(t *testing.T) {
 }
 
 func TestRefuse(t *testing.T) {
-	key, id := newKey(t)
+	key, id := ipnitest.Key(1)
 	for name, change := range map[string]func(*oracle.Advertisement){
 		"context id":     func(a *oracle.Advertisement) { a.ContextID = make([]byte, ad.MaxContextID+1) },
 		"metadata":       func(a *oracle.Advertisement) { a.Metadata = make([]byte, ad.MaxMetadata+1) },
@@ -382,7 +370,7 @@ func TestRefuse(t *testing.T) {
 }
 
 func TestDamage(t *testing.T) {
-	key, id := newKey(t)
+	key, id := ipnitest.Key(1)
 	raw := rawAd(id)
 	mustSign(t, &raw, key)
 	c, data := block(t, raw, cid.DagJSON)
@@ -422,8 +410,8 @@ func TestDamage(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	key, id := newKey(t)
-	_, other := newKey(t)
+	key, id := ipnitest.Key(1)
+	_, other := ipnitest.Key(2)
 	for name, a := range map[string]ad.Ad{
 		"no provider":     {},
 		"long context":    {Provider: id, ContextID: make([]byte, 65)},
@@ -446,7 +434,7 @@ func TestNoEntries(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	key, id := newKey(f)
+	key, id := ipnitest.Key(1)
 	raw := rawAd(id)
 	mustSign(f, &raw, key)
 	_, data := block(f, raw, cid.DagJSON)

@@ -17,8 +17,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/ipfs/go-cid"
 	"github.com/ipni/go-libipni/ingest/schema"
-	"github.com/libp2p/go-libp2p/core/crypto"
-	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
 	"github.com/multiformats/go-multihash"
 
@@ -27,6 +25,7 @@ import (
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
+	"github.com/hashstream/hashstream/ipni/ipnitest"
 	"github.com/hashstream/hashstream/ipni/publish"
 	"github.com/hashstream/hashstream/kv"
 	"github.com/hashstream/hashstream/kv/memkv"
@@ -39,16 +38,10 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func newKey(t testing.TB, seed byte) crypto.PrivKey {
-	t.Helper()
-	k, _, err := crypto.GenerateEd25519Key(bytes.NewReader(bytes.Repeat([]byte{seed}, 64)))
-	must(t, err)
-	return k
-}
-
 func open(t testing.TB, db kv.Store, blobs blob.Store, o *publish.Options) *publish.Publisher {
 	t.Helper()
-	p, err := publish.Open(t.Context(), db, blobs, newKey(t, 1), o)
+	key, _ := ipnitest.Key(1)
+	p, err := publish.Open(t.Context(), db, blobs, key, o)
 	must(t, err)
 	return p
 }
@@ -331,9 +324,7 @@ func TestMetadataAndAddresses(t *testing.T) {
 
 func TestExtend(t *testing.T) {
 	p := open(t, memkv.New(), memblob.New(), nil)
-	other := newKey(t, 2)
-	id, err := peer.IDFromPrivateKey(other)
-	must(t, err)
+	other, id := ipnitest.Key(2)
 	put(t, p, "a", numbers(t, 0, 3), true)
 	x := ad.Extended{Providers: []ad.ExtendedProvider{{ID: id, Metadata: []byte{0x80, 0x12}}}}
 	for _, context := range []string{"", "a"} {
@@ -389,7 +380,8 @@ func TestInvalid(t *testing.T) {
 	if left := keys(t, blobs); len(left) > 0 {
 		t.Errorf("blocks are left: %v", left)
 	}
-	if _, err := publish.Open(t.Context(), memkv.New(), blobs, newKey(t, 1), nil); err != nil {
+	key, _ := ipnitest.Key(1)
+	if _, err := publish.Open(t.Context(), memkv.New(), blobs, key, nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -397,7 +389,8 @@ func TestInvalid(t *testing.T) {
 func TestAnotherKey(t *testing.T) {
 	db, blobs := memkv.New(), memblob.New()
 	put(t, open(t, db, blobs, nil), "a", numbers(t, 0, 1), true)
-	if _, err := publish.Open(t.Context(), db, blobs, newKey(t, 2), nil); !errors.Is(err, fs.ErrInvalid) {
+	other, _ := ipnitest.Key(2)
+	if _, err := publish.Open(t.Context(), db, blobs, other, nil); !errors.Is(err, fs.ErrInvalid) {
 		t.Errorf("the chain of another key: %v", err)
 	}
 }

@@ -21,12 +21,12 @@ import (
 	"github.com/ipni/go-libipni/announce/httpsender"
 	"github.com/ipni/go-libipni/announce/message"
 	"github.com/ipni/go-libipni/ingest/client"
-	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
 
 	"github.com/hashstream/hashstream/ipni/ipnihttp/ingesthttp"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/wire"
+	"github.com/hashstream/hashstream/ipni/ipnitest"
 )
 
 // ingest remembers what it is told.
@@ -65,19 +65,6 @@ func (i *ingest) Ad(_ context.Context, c cid.Cid) (ingesthttp.AdStatus, error) {
 		return s, i.err
 	}
 	return ingesthttp.AdStatus{State: ingesthttp.Unknown}, i.err
-}
-
-func key(tb testing.TB, n byte) (crypto.PrivKey, peer.ID) {
-	tb.Helper()
-	k, _, err := crypto.GenerateEd25519Key(bytes.NewReader(bytes.Repeat([]byte{n}, 64)))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	id, err := peer.IDFromPrivateKey(k)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return k, id
 }
 
 func adCID(tb testing.TB, codec uint64, text string) cid.Cid {
@@ -119,7 +106,7 @@ func ask(tb testing.TB, method, url string, header map[string]string, body strin
 
 // TestPeerSenders announces by the senders of the peers, and by ours.
 func TestPeerSenders(t *testing.T) {
-	_, id := key(t, 1)
+	_, id := ipnitest.Key(1)
 	in := &ingest{}
 	base := serve(t, ingesthttp.New(in, nil))
 	addr := multiaddr.StringCast("/ip4/192.0.2.1/tcp/3104/http")
@@ -162,8 +149,8 @@ func TestPeerSenders(t *testing.T) {
 }
 
 func TestAnnounce(t *testing.T) {
-	_, id := key(t, 1)
-	_, other := key(t, 2)
+	_, id := ipnitest.Key(1)
+	_, other := ipnitest.Key(2)
 	in := &ingest{}
 	base := serve(t, ingesthttp.New(in, nil))
 	body := func(addrs ...string) string {
@@ -215,7 +202,7 @@ func TestAnnounce(t *testing.T) {
 }
 
 func TestAnnouncerErrors(t *testing.T) {
-	_, id := key(t, 1)
+	_, id := ipnitest.Key(1)
 	bad := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }))
 	in := &ingest{}
 	a, err := ingesthttp.NewAnnouncer([]string{bad, serve(t, ingesthttp.New(in, nil))}, nil)
@@ -235,8 +222,8 @@ func TestAnnouncerErrors(t *testing.T) {
 }
 
 func TestRegister(t *testing.T) {
-	k, id := key(t, 1)
-	_, other := key(t, 2)
+	k, id := ipnitest.Key(1)
+	_, other := ipnitest.Key(2)
 	in := &ingest{}
 	base := serve(t, ingesthttp.New(in, &ingesthttp.Options{Registrar: in}))
 	c, err := client.New(base)
@@ -319,8 +306,8 @@ func TestAdStatus(t *testing.T) {
 }
 
 func TestPublisherStatus(t *testing.T) {
-	_, id := key(t, 1)
-	_, other := key(t, 2)
+	_, id := ipnitest.Key(1)
+	_, other := ipnitest.Key(2)
 	in := &ingest{}
 	base := serve(t, ingesthttp.New(in, &ingesthttp.Options{Version: "v1"}))
 	if res, _ := ask(t, "GET", base+"/sync/status", nil, ""); res.StatusCode != 204 {
@@ -350,7 +337,7 @@ func TestPublisherStatus(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &one); err != nil || one != all[id.String()] {
 		t.Errorf("%s, %v", body, err)
 	}
-	_, unknown := key(t, 3)
+	_, unknown := ipnitest.Key(3)
 	for name, code := range map[string]int{unknown.String(): 204, "x": 400} {
 		if res, _ := ask(t, "GET", base+"/sync/status/"+name, nil, ""); res.StatusCode != code {
 			t.Errorf("%s: %s", name, res.Status)
@@ -365,8 +352,8 @@ func TestPublisherStatus(t *testing.T) {
 }
 
 func TestAdmin(t *testing.T) {
-	_, id := key(t, 1)
-	_, other := key(t, 2)
+	_, id := ipnitest.Key(1)
+	_, other := ipnitest.Key(2)
 	var said []string
 	say := func(format string, args ...any) error {
 		said = append(said, fmt.Sprintf(format, args...))
@@ -457,7 +444,7 @@ func TestAdmin(t *testing.T) {
 
 // FuzzRegister wants no envelope that is not signed by whom it speaks of.
 func FuzzRegister(f *testing.F) {
-	k, id := key(f, 1)
+	k, id := ipnitest.Key(1)
 	var sent []byte
 	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { sent, _ = io.ReadAll(r.Body) }))
 	defer s.Close()

@@ -6,13 +6,12 @@ import (
 	"testing"
 
 	"github.com/ipfs/go-cid"
-	"github.com/libp2p/go-libp2p/core/crypto"
-	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multihash"
 
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
+	"github.com/hashstream/hashstream/ipni/ipnitest"
 	"github.com/hashstream/hashstream/ipni/mirror/adcar"
 )
 
@@ -37,10 +36,7 @@ func chunks(t testing.TB) (first, second cid.Cid, data []byte) {
 
 func TestLinks(t *testing.T) {
 	first, second, chunk := chunks(t)
-	key, _, err := crypto.GenerateEd25519Key(bytes.NewReader(make([]byte, 64)))
-	must(t, err)
-	id, err := peer.IDFromPrivateKey(key)
-	must(t, err)
+	key, id := ipnitest.Key(1)
 	a := ad.Ad{Provider: id, ContextID: []byte("a"), Metadata: []byte{0x80, 0x12}}
 	one, data, err := ad.New(a, key)
 	must(t, err)
