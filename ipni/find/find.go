@@ -9,7 +9,9 @@
 //
 // A provider or metadata that is not there is left out. If something could not be asked
 // for, what is known is yielded all the same, and the error last: no results and no error is the
-// only way to say that nobody has the multihash.
+// only way to say that nobody has the multihash. If it was not all that could not be asked for, the
+// error matches [ipni.ErrIncomplete]: what the lookup ended with that, or some of its contexts were
+// listed but not completed, or the time was over. A list that broke off otherwise is a failure of the whole.
 //
 // All types are safe for concurrent use.
 package find
@@ -79,43 +81,37 @@ func New(lookup ipni.Lookup, providers Providers, o *Options) *Finder {
 func (f *Finder) Find(ctx context.Context, mh multihash.Multihash) iter.Seq2[ipni.Result, error] {
 	return func(yield func(ipni.Result, error) bool) {
 		var (
-			failed error
+			failed failures
 			seen   seen
 		)
 		for a, err := range f.answers(ctx, mh) {
-			if err != nil {
-				failed = errors.Join(failed, err)
-				continue
-			}
+			failed.add(err)
 			for _, r := range a {
 				if !seen.again(r) && !yield(r, nil) {
 					return
 				}
 			}
 		}
-		if failed == nil && ctx.Err() != nil {
-			failed = context.Cause(ctx)
-		}
-		if failed != nil {
-			yield(ipni.Result{}, fmt.Errorf("find: %w", failed))
+		if err := failed.verdict(ctx, seen.any); err != nil {
+			yield(ipni.Result{}, fmt.Errorf("find: %w", err))
 		}
 	}
 }
 
-// answers yields the results of each context. An error is of one context, or of the list of
-// them, which it ends.
+// answers yields the results of each context. An error is of one context, or a [listError].
 func (f *Finder) answers(ctx context.Context, mh multihash.Multihash) iter.Seq2[[]ipni.Result, error] {
 	if f.o.Ahead > 1 {
 		return f.ahead(ctx, mh)
 	}
 	return func(yield func([]ipni.Result, error) bool) {
-		var limit bound
 		for c, err := range f.lookup.Contexts(ctx, mh) {
 			var a []ipni.Result
-			if err == nil {
+			if err != nil {
+				err = listError{err}
+			} else {
 				a, err = f.complete(ctx, c)
 			}
-			if !yield(a, limit.of(err)) {
+			if !yield(a, err) {
 				return
 			}
 		}
@@ -134,9 +130,8 @@ func (f *Finder) ahead(ctx context.Context, mh multihash.Multihash) iter.Seq2[[]
 		})
 		defer producer.Wait()
 		defer cancel()
-		var limit bound
 		for a := range answers {
-			if !yield(a.results, limit.of(a.err)) {
+			if !yield(a.results, a.err) {
 				return
 			}
 		}
@@ -163,7 +158,7 @@ func (f *Finder) produce(ctx context.Context, mh multihash.Multihash, to chan<- 
 			break
 		}
 		if err != nil {
-			send(answer{err: err})
+			send(answer{err: listError{err}})
 			continue
 		}
 		g.Go(func() error {
@@ -201,22 +196,6 @@ func (f *Finder) complete(ctx context.Context, c ipni.Context) ([]ipni.Result, e
 		return nil, err
 	}
 	return f.expand(c, p, metadata, contextual, chain), nil
-}
-
-// bound lets the first errors pass and stops the others: a hot key may have thousands
-// of contexts, none of which can be asked for.
-type bound struct{ n int }
-
-const maxErrors = 8
-
-func (b *bound) of(err error) error {
-	if err == nil {
-		return nil
-	}
-	if b.n++; b.n > maxErrors {
-		return nil
-	}
-	return err
 }
 
 // seen is the results that were yielded, by their hashes. Most lookups have one, for which
