@@ -67,7 +67,7 @@ func TestModes(t *testing.T) {
 		{"last, both empty", mirror.Last, "empty", "empty", answers{absent, absent, failed}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := newPublisher(t, 1)
+			p := newPublisher(1)
 			id := p.put(t, "a", 10)
 			entries := p.owner[id][0].CID
 			s := &down{Store: memblob.New()}
@@ -77,14 +77,14 @@ func TestModes(t *testing.T) {
 			m := openMirror(t, s, nil)
 			switch c.publisher {
 			case "down":
-				p.err = errDown
+				p.Fail(errDown)
 			case "empty":
-				p.blocks, p.head = nil, cid.Undef
+				p = newPublisher(1)
 			}
 			if c.mirror == "down" {
 				s.err = errDown
 			}
-			chain := m.Chain(p.id, p, c.mode)
+			chain := m.Chain(p.ID, p, c.mode)
 			defer chain.Close()
 			say := func(err error) string {
 				switch {
@@ -98,7 +98,6 @@ func TestModes(t *testing.T) {
 			var got answers
 			_, err := chain.Head(t.Context())
 			got.head = say(err)
-			p.asked = 0
 			_, err = chain.Block(t.Context(), id, ipni.Advertisement)
 			got.ad = say(err)
 			_, err = chain.Block(t.Context(), entries, ipni.EntryChunk)
@@ -106,8 +105,8 @@ func TestModes(t *testing.T) {
 			if got != c.want {
 				t.Errorf("%+v, want %+v", got, c.want)
 			}
-			if (p.asked == 0) != c.quiet {
-				t.Errorf("the publisher was asked %d times", p.asked)
+			if asked := p.Asked(); (len(asked) == 0) != c.quiet {
+				t.Errorf("the publisher was asked for %v", asked)
 			}
 		})
 	}
@@ -116,7 +115,7 @@ func TestModes(t *testing.T) {
 // TestHAMT keeps nodes of a HAMT, which the mirror takes as they come, in the order in which they were
 // read; and reads them in others.
 func TestHAMT(t *testing.T) {
-	p := newPublisher(t, 1)
+	p := newPublisher(1)
 	var nodes []block.Block
 	for i := range 40 {
 		data := fmt.Appendf(nil, `{"hamt":%d}`, i)
@@ -131,7 +130,7 @@ func TestHAMT(t *testing.T) {
 		for name, order := range map[string][]int{
 			"same": {0, 1, 2, 3, 4, 39}, "other": {0, 39, 7, 8, 1, 0}, "repeated": {0, 0, 5, 5},
 		} {
-			c := openMirror(t, s, nil).Chain(p.id, nil, mirror.Only)
+			c := openMirror(t, s, nil).Chain(p.ID, nil, mirror.Only)
 			_, err := c.Block(t.Context(), id, ipni.Advertisement)
 			must(t, err)
 			for _, i := range order {
@@ -147,13 +146,13 @@ func TestHAMT(t *testing.T) {
 
 // TestTogether reads several advertisements at once, more than are held open.
 func TestTogether(t *testing.T) {
-	p := newPublisher(t, 1)
+	p := newPublisher(1)
 	for i := range 12 {
 		p.put(t, fmt.Sprint(i), 20, 20, 20)
 	}
 	s := memblob.New()
 	p.record(t, openWriter(t, s, nil))
-	c := openMirror(t, s, nil).Chain(p.id, nil, mirror.Only)
+	c := openMirror(t, s, nil).Chain(p.ID, nil, mirror.Only)
 	defer c.Close()
 	for id := range p.owner {
 		_, err := c.Block(t.Context(), id, ipni.Advertisement)
@@ -201,11 +200,11 @@ func (o *brittleObject) Read(p []byte) (int, error) {
 
 // TestResume reads on after the stream of a compressed archive broke between two calls.
 func TestResume(t *testing.T) {
-	p := newPublisher(t, 1)
+	p := newPublisher(1)
 	id := p.put(t, "a", slices.Repeat([]int{5000}, 6)...)
 	s := &brittle{Store: memblob.New()}
 	p.record(t, openWriter(t, s.Store, nil))
-	c := openMirror(t, s, nil).Chain(p.id, nil, mirror.Only)
+	c := openMirror(t, s, nil).Chain(p.ID, nil, mirror.Only)
 	defer c.Close()
 	_, err := c.Block(t.Context(), id, ipni.Advertisement)
 	must(t, err)

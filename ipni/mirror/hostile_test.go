@@ -45,7 +45,7 @@ func section(c cid.Cid, data []byte) []byte {
 // TestHostile damages an archive in many ways. Alone, the mirror gives an error that names the
 // object; with a publisher behind it, the blocks are had all the same.
 func TestHostile(t *testing.T) {
-	p := newPublisher(t, 1)
+	p := newPublisher(1)
 	other := p.put(t, "b", 5)
 	id := p.put(t, "a", 50, 40)
 	first, second := p.owner[id][0], p.owner[id][1]
@@ -55,7 +55,7 @@ func TestHostile(t *testing.T) {
 	v1 := func(parts ...[]byte) []byte {
 		return slices.Concat(append([][]byte{car.AppendHeader(nil, id, first.CID)}, parts...)...)
 	}
-	adSection := section(id, p.blocks[id])
+	adSection := section(id, p.Blocks()[id])
 	firstSection := section(first.CID, first.Data)
 	edit := func(at int, b ...byte) []byte {
 		c := bytes.Clone(good)
@@ -70,9 +70,9 @@ func TestHostile(t *testing.T) {
 		"empty":                    {},
 		"text":                     {data: []byte("404 page not found")},
 		"header only":              {data: v1()},
-		"another advertisement":    {data: slices.Concat(car.AppendHeader(nil, other), section(other, p.blocks[other]))},
+		"another advertisement":    {data: slices.Concat(car.AppendHeader(nil, other), section(other, p.Blocks()[other]))},
 		"wrong first block":        {data: v1(firstSection, adSection)},
-		"wrong bytes of the ad":    {data: v1(section(id, p.blocks[other]))},
+		"wrong bytes of the ad":    {data: v1(section(id, p.Blocks()[other]))},
 		"huge header":              {data: []byte{0xff, 0xff, 0xff, 0xff, 0x7f, 0xa2}},
 		"huge ad":                  {data: v1(section(id, make([]byte, ipni.MaxBlock+1)))},
 		"never finished":           {data: edit(27, make([]byte, 24)...)},
@@ -116,9 +116,9 @@ func TestHostile(t *testing.T) {
 func hostile(t *testing.T, p *publisher, id cid.Cid, key string, data []byte, adOnly bool) {
 	s := memblob.New()
 	must(t, s.Put(t.Context(), key, bytes.NewReader(data)))
-	must(t, s.Put(t.Context(), p.id.String()+".head", strings.NewReader(id.String())))
+	must(t, s.Put(t.Context(), p.ID.String()+".head", strings.NewReader(id.String())))
 	m := openMirror(t, s, nil)
-	alone := m.Chain(p.id, nil, mirror.Only)
+	alone := m.Chain(p.ID, nil, mirror.Only)
 	defer alone.Close()
 	_, err := alone.Block(t.Context(), id, ipni.Advertisement)
 	if adOnly {
@@ -127,7 +127,7 @@ func hostile(t *testing.T, p *publisher, id cid.Cid, key string, data []byte, ad
 	}
 	mismatch(t, err, key)
 	for _, mode := range []mirror.Mode{mirror.First, mirror.Last} {
-		c := m.Chain(p.id, p, mode)
+		c := m.Chain(p.ID, p, mode)
 		if got := walk(t, c); got.mhs != 95 {
 			t.Errorf("mode %d: %d multihashes", mode, got.mhs)
 		}
@@ -137,13 +137,13 @@ func hostile(t *testing.T, p *publisher, id cid.Cid, key string, data []byte, ad
 
 // TestBomb reads what unpacks to more than is allowed.
 func TestBomb(t *testing.T) {
-	p := newPublisher(t, 1)
+	p := newPublisher(1)
 	id := p.put(t, "a", 10)
 	entries := p.owner[id][0]
 	filler := make([]byte, 1<<20)
 	d, err := digest.Sum(digest.SHA256, filler)
 	must(t, err)
-	bomb := slices.Concat(car.AppendHeader(nil, id, entries.CID), section(id, p.blocks[id]),
+	bomb := slices.Concat(car.AppendHeader(nil, id, entries.CID), section(id, p.Blocks()[id]),
 		bytes.Repeat(section(d.CID(cid.Raw), filler), 20), section(entries.CID, entries.Data))
 	for _, o := range []*mirror.Options{{MaxSize: 10 << 20}, {MaxSize: 10 << 20, Plain: true}} {
 		s := memblob.New()
@@ -155,7 +155,7 @@ func TestBomb(t *testing.T) {
 			}
 		}
 		must(t, s.Put(t.Context(), mirror.Name(id, !o.Plain), bytes.NewReader(data)))
-		c := openMirror(t, s, o).Chain(p.id, nil, mirror.Only)
+		c := openMirror(t, s, o).Chain(p.ID, nil, mirror.Only)
 		defer c.Close()
 		_, err := c.Block(t.Context(), id, ipni.Advertisement)
 		if err == nil {
@@ -168,10 +168,10 @@ func TestBomb(t *testing.T) {
 // TestRewinds asks for blocks in an order that makes a compressed archive be read again and
 // again: that ends.
 func TestRewinds(t *testing.T) {
-	p := newPublisher(t, 1)
+	p := newPublisher(1)
 	id := p.put(t, "a", 10, 10)
 	front, back := p.owner[id][0], p.owner[id][1]
-	parts := [][]byte{car.AppendHeader(nil, id, front.CID), section(id, p.blocks[id]), section(front.CID, front.Data)}
+	parts := [][]byte{car.AppendHeader(nil, id, front.CID), section(id, p.Blocks()[id]), section(front.CID, front.Data)}
 	for i := range byte(9) { // more than is held
 		filler := make([]byte, ipni.MaxBlock)
 		filler[0] = i
@@ -197,12 +197,12 @@ func TestRewinds(t *testing.T) {
 
 // TestSkipped reads an archive that was written without entries.
 func TestSkipped(t *testing.T) {
-	p := newPublisher(t, 1)
+	p := newPublisher(1)
 	id := p.put(t, "a", 10)
 	for _, plain := range []bool{false, true} {
 		w := openWriter(t, memblob.New(), &mirror.Options{Plain: plain})
-		must(t, w.Store(t.Context(), id, p.blocks[id], blocks(nil)))
-		c := w.Chain(p.id, nil, mirror.Only)
+		must(t, w.Store(t.Context(), id, p.Blocks()[id], blocks(nil)))
+		c := w.Chain(p.ID, nil, mirror.Only)
 		defer c.Close()
 		_, err := c.Block(t.Context(), id, ipni.Advertisement)
 		must(t, err)
@@ -214,18 +214,18 @@ func TestSkipped(t *testing.T) {
 
 // FuzzArchive reads any bytes as an archive: what comes out hashes to what was asked for.
 func FuzzArchive(f *testing.F) {
-	p := newPublisher(f, 1)
+	p := newPublisher(1)
 	id := p.put(f, "a", 3, 2)
 	for _, plain := range []bool{false, true} {
 		s := memblob.New()
 		p.record(f, openWriter(f, s, &mirror.Options{Plain: plain}))
 		f.Add(read(f, s, mirror.Name(id, !plain)), !plain)
 	}
-	f.Add(slices.Concat(car.AppendHeader(nil, id), section(id, p.blocks[id]), section(p.owner[id][1].CID, p.owner[id][1].Data)), false)
+	f.Add(slices.Concat(car.AppendHeader(nil, id), section(id, p.Blocks()[id]), section(p.owner[id][1].CID, p.owner[id][1].Data)), false)
 	f.Fuzz(func(t *testing.T, data []byte, compressed bool) {
 		s := memblob.New()
 		must(t, s.Put(t.Context(), mirror.Name(id, compressed), bytes.NewReader(data)))
-		c := openMirror(t, s, &mirror.Options{MaxSize: 1 << 20}).Chain(p.id, nil, mirror.Only)
+		c := openMirror(t, s, &mirror.Options{MaxSize: 1 << 20}).Chain(p.ID, nil, mirror.Only)
 		defer c.Close()
 		b, err := c.Block(t.Context(), id, ipni.Advertisement)
 		if err != nil {

@@ -3,7 +3,6 @@ package mirror_test
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,7 +20,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/ipfs/go-cid"
 	"github.com/ipni/go-libipni/ingest/schema"
-	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multihash"
 
@@ -31,6 +29,7 @@ import (
 	"github.com/hashstream/hashstream/block"
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
+	"github.com/hashstream/hashstream/ipni/ipnitest"
 	"github.com/hashstream/hashstream/ipni/mirror"
 )
 
@@ -221,47 +220,15 @@ func blocks(bs []block.Block) iter.Seq2[block.Block, error] {
 	}
 }
 
-// publisher is a chain in memory, which tells what it was asked for.
+// publisher is a chain in memory, which knows the entries of each advertisement.
 type publisher struct {
-	key    crypto.PrivKey
-	id     peer.ID
-	head   cid.Cid
-	blocks map[cid.Cid][]byte
-	owner  map[cid.Cid][]block.Block // the entries of an advertisement
-	err    error                     // of every answer, if set
-	asked  int
+	*ipnitest.Chain
+	owner map[cid.Cid][]block.Block
 }
 
-func newPublisher(t testing.TB, seed byte) *publisher {
-	t.Helper()
-	key, _, err := crypto.GenerateEd25519Key(bytes.NewReader(bytes.Repeat([]byte{seed}, 64)))
-	must(t, err)
-	id, err := peer.IDFromPrivateKey(key)
-	must(t, err)
-	return &publisher{key: key, id: id, blocks: map[cid.Cid][]byte{}, owner: map[cid.Cid][]block.Block{}}
-}
-
-func (p *publisher) Head(context.Context) (cid.Cid, error) {
-	p.asked++
-	if p.err != nil {
-		return cid.Undef, p.err
-	}
-	if !p.head.Defined() {
-		return cid.Undef, fs.ErrNotExist
-	}
-	return p.head, nil
-}
-
-func (p *publisher) Block(_ context.Context, c cid.Cid, _ ipni.Kind) ([]byte, error) {
-	p.asked++
-	b, ok := p.blocks[c]
-	switch {
-	case p.err != nil:
-		return nil, p.err
-	case !ok:
-		return nil, fmt.Errorf("block %s: %w", c, fs.ErrNotExist)
-	}
-	return b, nil
+func newPublisher(seed byte) *publisher {
+	key, _ := ipnitest.Key(seed)
+	return &publisher{ipnitest.NewChain(key), map[cid.Cid][]block.Block{}}
 }
 
 // put appends an advertisement with chunks of so many multihashes.
@@ -272,7 +239,7 @@ func (p *publisher) put(t testing.TB, context string, sizes ...int) cid.Cid {
 	for i, n := range sizes {
 		var mhs ipni.Multihashes
 		for j := range n {
-			mh, err := multihash.Sum(fmt.Appendf(nil, "%s %s %d %d", p.id, context, i, j), multihash.SHA2_256, -1)
+			mh, err := multihash.Sum(fmt.Appendf(nil, "%s %s %d %d", p.ID, context, i, j), multihash.SHA2_256, -1)
 			must(t, err)
 			mhs = append(mhs, mh...)
 		}
@@ -287,12 +254,11 @@ func (p *publisher) put(t testing.TB, context string, sizes ...int) cid.Cid {
 
 func (p *publisher) advertise(t testing.TB, context string, root cid.Cid, entries []block.Block) cid.Cid {
 	t.Helper()
-	c, b, err := ad.New(ad.Ad{Previous: p.head, Provider: p.id, Entries: root, ContextID: []byte(context), Metadata: []byte{0x80, 0x12}}, p.key)
-	must(t, err)
-	p.head, p.blocks[c], p.owner[c] = c, b, entries
 	for _, e := range entries {
-		p.blocks[e.CID] = e.Data
+		p.Put(e.CID, e.Data)
 	}
+	c := p.Add(t, ad.Ad{Entries: root, ContextID: []byte(context), Metadata: []byte{0x80, 0x12}})
+	p.owner[c] = entries
 	return c
 }
 
@@ -300,16 +266,16 @@ func (p *publisher) advertise(t testing.TB, context string, root cid.Cid, entrie
 func (p *publisher) record(t testing.TB, w *mirror.Writer) {
 	t.Helper()
 	var ads []cid.Cid
-	for at := p.head; at.Defined(); {
-		a, err := ad.Decode(at, p.blocks[at])
+	for at := p.Tip(); at.Defined(); {
+		a, err := ad.Decode(at, p.Blocks()[at])
 		must(t, err)
 		ads = append(ads, at)
 		at = a.Previous
 	}
 	for _, at := range slices.Backward(ads) {
-		must(t, w.Store(t.Context(), at, p.blocks[at], blocks(p.owner[at])))
+		must(t, w.Store(t.Context(), at, p.Blocks()[at], blocks(p.owner[at])))
 	}
-	must(t, w.SetHead(t.Context(), p.id, p.head))
+	must(t, w.SetHead(t.Context(), p.ID, p.Tip()))
 }
 
 func openWriter(t testing.TB, s mirror.Store, o *mirror.Options) *mirror.Writer {
@@ -326,13 +292,13 @@ func TestRebuild(t *testing.T) {
 			w := openWriter(t, s, &mirror.Options{Plain: plain})
 			want := map[peer.ID]int{}
 			for seed := range byte(3) {
-				p := newPublisher(t, seed)
+				p := newPublisher(seed)
 				for i := range 5 {
 					p.put(t, fmt.Sprint("context ", i), 100, 50, int(seed)+1)
 				}
 				p.put(t, "nothing")
 				p.record(t, w)
-				want[p.id] = 5 * (151 + int(seed))
+				want[p.ID] = 5 * (151 + int(seed))
 			}
 			got := map[peer.ID]int{}
 			m := openMirror(t, s, nil)
@@ -351,7 +317,7 @@ func TestRebuild(t *testing.T) {
 
 func TestOverHTTP(t *testing.T) {
 	s := memblob.New()
-	p := newPublisher(t, 1)
+	p := newPublisher(1)
 	p.put(t, "a", 100, 20)
 	p.put(t, "b", 10)
 	p.record(t, openWriter(t, s, nil))
@@ -367,7 +333,7 @@ func TestOverHTTP(t *testing.T) {
 	g, err := httpblob.New(srv.URL, nil)
 	must(t, err)
 	m := openMirror(t, g, nil)
-	c := m.Chain(p.id, nil, mirror.Only)
+	c := m.Chain(p.ID, nil, mirror.Only)
 	defer c.Close()
 	if got := walk(t, c); got.mhs != 130 {
 		t.Errorf("%d multihashes", got.mhs)
@@ -382,12 +348,12 @@ func TestOverHTTP(t *testing.T) {
 func TestHeads(t *testing.T) {
 	s := memblob.New()
 	w := openWriter(t, s, &mirror.Options{PathSplit: []int{11, 2}})
-	p, q := newPublisher(t, 1), newPublisher(t, 2)
+	p, q := newPublisher(1), newPublisher(2)
 	for _, x := range []*publisher{p, q} {
 		x.put(t, "a", 1)
 		x.record(t, w)
 	}
-	name := q.id.String()
+	name := q.ID.String()
 	must(t, s.Put(t.Context(), name[:11]+"/"+name[11:13]+"/"+name+".head", strings.NewReader("no CID")))
 	must(t, s.Put(t.Context(), name+".head", strings.NewReader("not where a head is")))
 	must(t, s.Put(t.Context(), "1 something else.head", strings.NewReader("no provider")))
@@ -400,11 +366,11 @@ func TestHeads(t *testing.T) {
 		}
 		good[h.Provider] = h.Ad
 	}
-	if want := (map[peer.ID]cid.Cid{p.id: p.head}); !maps.Equal(want, good) || !maps.Equal(bad, map[peer.ID]bool{q.id: true}) {
+	if want := (map[peer.ID]cid.Cid{p.ID: p.Tip()}); !maps.Equal(want, good) || !maps.Equal(bad, map[peer.ID]bool{q.ID: true}) {
 		t.Errorf("heads %v, damaged %v", good, bad)
 	}
-	must(t, w.RemoveHead(t.Context(), p.id))
-	if _, err := w.Head(t.Context(), p.id); !errors.Is(err, fs.ErrNotExist) {
+	must(t, w.RemoveHead(t.Context(), p.ID))
+	if _, err := w.Head(t.Context(), p.ID); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("head that was removed: %v", err)
 	}
 }
@@ -421,11 +387,11 @@ func TestBadLayout(t *testing.T) {
 	}
 	// What is not empty and does not say how it is laid out is flat.
 	s := memblob.New()
-	p := newPublisher(t, 1)
+	p := newPublisher(1)
 	p.put(t, "a", 1)
 	p.record(t, openWriter(t, s, nil))
 	w := openWriter(t, s, &mirror.Options{PathSplit: []int{11, 2}})
-	if got, err := w.Head(t.Context(), p.id); err != nil || got != p.head {
+	if got, err := w.Head(t.Context(), p.ID); err != nil || got != p.Tip() {
 		t.Errorf("head %v, %v", got, err)
 	}
 }

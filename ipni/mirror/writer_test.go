@@ -41,13 +41,13 @@ func halfway(dir string) {
 	if err != nil {
 		panic(err)
 	}
-	p := newPublisher(t, 1)
+	p := newPublisher(1)
 	id := p.put(t, "a", 10_000, 10_000)
 	w, err := mirror.OpenWriter(context.Background(), s, nil)
 	if err != nil {
 		panic(err)
 	}
-	r, err := w.Begin(context.Background(), id, p.blocks[id])
+	r, err := w.Begin(context.Background(), id, p.Blocks()[id])
 	if err == nil {
 		first := p.owner[id][0]
 		err = r.Add(context.Background(), first.CID, first.Data)
@@ -80,7 +80,7 @@ func TestKill(t *testing.T) {
 	for info, err := range s.List(t.Context(), "") {
 		t.Errorf("half a file: %s, %v", info.Key, err)
 	}
-	p := newPublisher(t, 1)
+	p := newPublisher(1)
 	p.put(t, "a", 10_000, 10_000)
 	p.record(t, openWriter(t, s, nil))
 	if got := only(t, openMirror(t, s, nil)); got.mhs != 20_000 {
@@ -141,14 +141,14 @@ func (d failingDraft) Commit(ctx context.Context, key string) error {
 // names one that is not there.
 func TestFaults(t *testing.T) {
 	for _, o := range []*mirror.Options{nil, {Plain: true}, {Overwrite: true}} {
-		p := newPublisher(t, 1)
+		p := newPublisher(1)
 		id := p.put(t, "a", 10, 10)
 		for left := 0; ; left++ {
 			s := &failing{memblob.New(), left}
 			w := openWriter(t, s, o)
-			err := w.Store(t.Context(), id, p.blocks[id], blocks(p.owner[id]))
+			err := w.Store(t.Context(), id, p.Blocks()[id], blocks(p.owner[id]))
 			if err == nil {
-				err = w.SetHead(t.Context(), p.id, id)
+				err = w.SetHead(t.Context(), p.ID, id)
 			}
 			m := openMirror(t, s.Store, nil)
 			if has, _ := openWriter(t, s.Store, nil).Has(t.Context(), id); has {
@@ -159,7 +159,7 @@ func TestFaults(t *testing.T) {
 					must(t, err)
 				}
 				must(t, a.Close())
-			} else if _, err := m.Head(t.Context(), p.id); !errors.Is(err, fs.ErrNotExist) {
+			} else if _, err := m.Head(t.Context(), p.ID); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("%d writes: a head without its archive: %v", left, err)
 			}
 			if err == nil {
@@ -176,41 +176,41 @@ func TestFaults(t *testing.T) {
 }
 
 func TestHeadComesLast(t *testing.T) {
-	p := newPublisher(t, 1)
+	p := newPublisher(1)
 	a, b, c := p.put(t, "a", 1), p.put(t, "b", 2), p.put(t, "c", 3)
 	s := memblob.New()
 	w := openWriter(t, s, nil)
 	store := func(ids ...cid.Cid) {
 		for _, id := range ids {
-			must(t, w.Store(t.Context(), id, p.blocks[id], blocks(p.owner[id])))
+			must(t, w.Store(t.Context(), id, p.Blocks()[id], blocks(p.owner[id])))
 		}
 	}
 	refused := func(id cid.Cid, names cid.Cid) {
 		t.Helper()
-		if err := w.SetHead(t.Context(), p.id, id); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "archive of "+names.String()) {
+		if err := w.SetHead(t.Context(), p.ID, id); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "archive of "+names.String()) {
 			t.Errorf("head above what is missing: %v", err)
 		}
 	}
 	store(c, b)
 	refused(c, a)
-	if _, err := w.Head(t.Context(), p.id); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := w.Head(t.Context(), p.ID); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("head: %v", err)
 	}
-	must(t, openWriter(t, s, &mirror.Options{Partial: true}).SetHead(t.Context(), p.id, b))
-	must(t, w.SetHead(t.Context(), p.id, c)) // down to the former head
+	must(t, openWriter(t, s, &mirror.Options{Partial: true}).SetHead(t.Context(), p.ID, b))
+	must(t, w.SetHead(t.Context(), p.ID, c)) // down to the former head
 	must(t, w.Remove(t.Context(), c))
-	must(t, w.RemoveHead(t.Context(), p.id))
+	must(t, w.RemoveHead(t.Context(), p.ID))
 	store(a)
 	refused(c, c)
 	store(c)
-	must(t, w.SetHead(t.Context(), p.id, c))
+	must(t, w.SetHead(t.Context(), p.ID, c))
 	if got := only(t, w.Mirror); got.mhs != 6 {
 		t.Errorf("%d multihashes", got.mhs)
 	}
 }
 
 func TestRecord(t *testing.T) {
-	p := newPublisher(t, 1)
+	p := newPublisher(1)
 	id := p.put(t, "a", 10, 5)
 	first, second := p.owner[id][0], p.owner[id][1]
 	s := memblob.New()
@@ -218,7 +218,7 @@ func TestRecord(t *testing.T) {
 	_, err := w.Begin(t.Context(), id, first.Data)
 	mismatch(t, err, id.String())
 
-	r, err := w.Begin(t.Context(), id, p.blocks[id])
+	r, err := w.Begin(t.Context(), id, p.Blocks()[id])
 	must(t, err)
 	if err := r.Add(t.Context(), second.CID, second.Data); !errors.Is(err, fs.ErrInvalid) {
 		t.Errorf("entries in the wrong order: %v", err)
@@ -232,24 +232,24 @@ func TestRecord(t *testing.T) {
 
 	boom := errors.New("the publisher went away")
 	broken := func(yield func(block.Block, error) bool) { _ = yield(first, nil) && yield(block.Block{}, boom) }
-	if err := w.Store(t.Context(), id, p.blocks[id], iter.Seq2[block.Block, error](broken)); !errors.Is(err, boom) {
+	if err := w.Store(t.Context(), id, p.Blocks()[id], iter.Seq2[block.Block, error](broken)); !errors.Is(err, boom) {
 		t.Errorf("broken entries: %v", err)
 	}
 	if has, err := w.Has(t.Context(), id); has || err != nil {
 		t.Errorf("half an archive: %v, %v", has, err)
 	}
 
-	must(t, w.Store(t.Context(), id, p.blocks[id], blocks(p.owner[id])))
+	must(t, w.Store(t.Context(), id, p.Blocks()[id], blocks(p.owner[id])))
 	before := read(t, s, mirror.Name(id, true))
-	must(t, w.Store(t.Context(), id, p.blocks[id], blocks(nil))) // it is there
-	if _, err := w.Begin(t.Context(), id, p.blocks[id]); !errors.Is(err, fs.ErrExist) {
+	must(t, w.Store(t.Context(), id, p.Blocks()[id], blocks(nil))) // it is there
+	if _, err := w.Begin(t.Context(), id, p.Blocks()[id]); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("begin of what is there: %v", err)
 	}
 	if !bytes.Equal(before, read(t, s, mirror.Name(id, true))) {
 		t.Error("it was written again")
 	}
 	over := openWriter(t, s, &mirror.Options{Overwrite: true, Plain: true})
-	must(t, over.Store(t.Context(), id, p.blocks[id], blocks(p.owner[id][:1])))
+	must(t, over.Store(t.Context(), id, p.Blocks()[id], blocks(p.owner[id][:1])))
 	if _, err := s.Stat(t.Context(), mirror.Name(id, true)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the compressed one is still there: %v", err)
 	}
@@ -260,7 +260,7 @@ func TestRecord(t *testing.T) {
 		t.Errorf("a block that was left out: %v", err)
 	}
 	small := openWriter(t, memblob.New(), &mirror.Options{MaxSize: 700})
-	if err := small.Store(t.Context(), id, p.blocks[id], blocks(p.owner[id])); err == nil || !strings.Contains(err.Error(), "too large") {
+	if err := small.Store(t.Context(), id, p.Blocks()[id], blocks(p.owner[id])); err == nil || !strings.Contains(err.Error(), "too large") {
 		t.Errorf("an archive over the limit: %v", err)
 	}
 }
