@@ -26,6 +26,7 @@ import (
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
+	"github.com/hashstream/hashstream/ipni/ipnitest"
 	"github.com/hashstream/hashstream/routinghttp"
 	"github.com/hashstream/hashstream/routinghttp/filter"
 )
@@ -47,15 +48,6 @@ func (f finder) Find(ctx context.Context, _ multihash.Multihash) iter.Seq2[ipni.
 			yield(ipni.Result{}, f.err)
 		}
 	}
-}
-
-func testPeer(t testing.TB, n byte) peer.ID {
-	t.Helper()
-	id, err := peer.IDFromBytes(append([]byte{0x00, 0x24, 0x08, 0x01, 0x12, 0x20}, slices.Repeat([]byte{n}, 32)...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return id
 }
 
 func testAddrs(t testing.TB, texts ...string) (addrs []multiaddr.Multiaddr) {
@@ -88,9 +80,9 @@ var (
 // sample is three peers in five results: one with everything, one that is known by its id
 // alone, one with a gateway.
 func sample(t testing.TB) []ipni.Result {
-	a := peer.AddrInfo{ID: testPeer(t, 1), Addrs: testAddrs(t, "/ip4/192.0.2.1/tcp/4001", "/ip4/192.0.2.1/udp/4001/quic-v1")}
-	b := peer.AddrInfo{ID: testPeer(t, 2)}
-	c := peer.AddrInfo{ID: testPeer(t, 3), Addrs: testAddrs(t, "/dns/example.com/tcp/443/https")}
+	a := peer.AddrInfo{ID: ipnitest.ID(1), Addrs: testAddrs(t, "/ip4/192.0.2.1/tcp/4001", "/ip4/192.0.2.1/udp/4001/quic-v1")}
+	b := peer.AddrInfo{ID: ipnitest.ID(2)}
+	c := peer.AddrInfo{ID: ipnitest.ID(3), Addrs: testAddrs(t, "/dns/example.com/tcp/443/https")}
 	return []ipni.Result{
 		{Provider: a, ContextID: []byte("1"), Metadata: testMetadata(t, bitswap)},
 		{Provider: b, ContextID: []byte("1")},
@@ -133,7 +125,7 @@ func (a accepting) Do(r *http.Request) (*http.Response, error) {
 // TestBoxoClient asks this server with the client of Kubo.
 func TestBoxoClient(t *testing.T) {
 	s := serve(t, finder{results: sample(t)}, nil)
-	one, two, three := testPeer(t, 1), testPeer(t, 2), testPeer(t, 3)
+	one, two, three := ipnitest.ID(1), ipnitest.ID(2), ipnitest.ID(3)
 	for _, tt := range []struct {
 		name             string
 		addrs, protocols []string
@@ -225,7 +217,7 @@ func (r router) FindProviders(context.Context, cid.Cid, int) (boxoiter.ResultIte
 
 // TestBoxoServer asks boxo's server, which someguy is, with this client.
 func TestBoxoServer(t *testing.T) {
-	one, two, three := testPeer(t, 1), testPeer(t, 2), testPeer(t, 3)
+	one, two, three := ipnitest.ID(1), ipnitest.ID(2), ipnitest.ID(3)
 	boxoAddrs := func(texts ...string) (as []types.Multiaddr) {
 		for _, a := range testAddrs(t, texts...) {
 			as = append(as, types.Multiaddr{Multiaddr: a})

@@ -20,6 +20,7 @@ import (
 
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
+	"github.com/hashstream/hashstream/ipni/ipnitest"
 	"github.com/hashstream/hashstream/routinghttp"
 )
 
@@ -176,7 +177,7 @@ type answered struct {
 
 // TestMerge: a peer has one record, with all addresses and protocols, however its results come.
 func TestMerge(t *testing.T) {
-	p := peer.AddrInfo{ID: testPeer(t, 1), Addrs: testAddrs(t, "/ip4/192.0.2.1/tcp/1")}
+	p := peer.AddrInfo{ID: ipnitest.ID(1), Addrs: testAddrs(t, "/ip4/192.0.2.1/tcp/1")}
 	other := peer.AddrInfo{ID: p.ID, Addrs: testAddrs(t, "/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.2/tcp/1")}
 	deal := ad.Protocol{Code: ad.GraphsyncFilecoin, Payload: []byte{0xa1, 0x61, 'V', 0xf4}}
 	results := []ipni.Result{
@@ -200,7 +201,7 @@ func TestTexts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res := ipni.Result{Provider: peer.AddrInfo{ID: testPeer(t, 1), Addrs: []multiaddr.Multiaddr{c.Multiaddr()}}}
+	res := ipni.Result{Provider: peer.AddrInfo{ID: ipnitest.ID(1), Addrs: []multiaddr.Multiaddr{c.Multiaddr()}}}
 	text := body(t, ask(finder{results: []ipni.Result{res}}, nil, "GET", path(t)))
 	var got answered
 	if err := json.Unmarshal([]byte(text), &got); err != nil {
@@ -213,7 +214,7 @@ func TestTexts(t *testing.T) {
 
 func many(t testing.TB, n int) (results []ipni.Result) {
 	for i := range n {
-		id := testPeer(t, byte(i))
+		id := ipnitest.ID(byte(i))
 		results = append(results, ipni.Result{Provider: peer.AddrInfo{ID: id[:len(id)-1] + peer.ID([]byte{byte(i >> 8)})}, Metadata: testMetadata(t, bitswap)})
 	}
 	return results

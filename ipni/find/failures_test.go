@@ -11,6 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/ipni/ipnitest"
 )
 
 // TestIncomplete tells an answer that lacks something from one that broke off, and either from one
@@ -47,7 +48,7 @@ func TestIncomplete(t *testing.T) {
 					}
 				}
 				m.listed = tt.listed
-				f := find(everybody{map[peer.ID]error{testID(2): boom}}, Options{})
+				f := find(everybody{map[peer.ID]error{ipnitest.ID(2): boom}}, Options{})
 				got, err := collect(f.Find(t.Context(), hash(0)))
 				if len(got) != tt.good || !errors.Is(err, tt.want) || errors.Is(err, ipni.ErrIncomplete) != tt.incomplete {
 					t.Errorf("%d results, %v", len(got), err)

@@ -24,6 +24,7 @@ import (
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/dhash"
+	"github.com/hashstream/hashstream/ipni/ipnitest"
 	"github.com/hashstream/hashstream/ipni/registry"
 	"github.com/hashstream/hashstream/kv/memkv"
 )
@@ -72,8 +73,8 @@ func TestFind(t *testing.T) {
 		m.put(hash(0), testContext(2, "blocked"), []byte("md")) // not allowed
 		m.put(hash(0), testContext(3, "unknown"), []byte("md"))
 		m.put(hash(0), testContext(4, "no metadata"), nil)
-		f := find(everybody{map[peer.ID]error{testID(3): fs.ErrNotExist}}, Options{
-			Allowed: func(id peer.ID) bool { return id != testID(2) },
+		f := find(everybody{map[peer.ID]error{ipnitest.ID(3): fs.ErrNotExist}}, Options{
+			Allowed: func(id peer.ID) bool { return id != ipnitest.ID(2) },
 		})
 		got, err := collect(f.Find(t.Context(), hash(0)))
 		if err != nil {
@@ -101,7 +102,7 @@ func TestPartial(t *testing.T) {
 			m.put(hash(0), testContext(byte(1+i%2), fmt.Sprint(i)), []byte("md"))
 		}
 		m.listed = listed
-		f := find(everybody{map[peer.ID]error{testID(2): boom}}, Options{})
+		f := find(everybody{map[peer.ID]error{ipnitest.ID(2): boom}}, Options{})
 		got, err := collect(f.Find(t.Context(), hash(0)))
 		if len(got) != 20 || !errors.Is(err, boom) {
 			t.Errorf("%d results, %v", len(got), err)
@@ -124,7 +125,7 @@ func TestInactiveIsLeftOut(t *testing.T) {
 	m.put(hash(0), testContext(1, "a"), []byte("md"))
 	store := memkv.New()
 	inactive := true
-	ops, err := registry.New(store).Apply(t.Context(), registry.Change{Provider: testID(1), Inactive: &inactive})
+	ops, err := registry.New(store).Apply(t.Context(), registry.Change{Provider: ipnitest.ID(1), Inactive: &inactive})
 	if err == nil {
 		err = store.Batch(t.Context(), ops)
 	}
@@ -265,7 +266,7 @@ func (s *infoSource) String() string { return "test" }
 func randomExtended(rnd *rand.Rand) (infos []peer.AddrInfo, metadatas [][]byte) {
 	for range rnd.IntN(4) {
 		n := rnd.IntN(4)
-		infos = append(infos, peer.AddrInfo{ID: testID(byte(n)), Addrs: []multiaddr.Multiaddr{addr(n)}})
+		infos = append(infos, peer.AddrInfo{ID: ipnitest.ID(byte(n)), Addrs: []multiaddr.Multiaddr{addr(n)}})
 		metadatas = append(metadatas, [][]byte{nil, []byte("md"), []byte("other")}[rnd.IntN(3)])
 	}
 	return infos, metadatas
@@ -277,8 +278,8 @@ func TestExpansionOracle(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for range 500 {
 		src := &infoSource{infos: map[peer.ID]*model.ProviderInfo{}}
-		info := &model.ProviderInfo{AddrInfo: peer.AddrInfo{ID: testID(1), Addrs: []multiaddr.Multiaddr{addr(1)}}, LastAdvertisementTime: "2026-01-02T03:04:05Z"}
-		src.infos[testID(1)] = info
+		info := &model.ProviderInfo{AddrInfo: peer.AddrInfo{ID: ipnitest.ID(1), Addrs: []multiaddr.Multiaddr{addr(1)}}, LastAdvertisementTime: "2026-01-02T03:04:05Z"}
+		src.infos[ipnitest.ID(1)] = info
 		if rnd.IntN(5) > 0 {
 			x := &model.ExtendedProviders{}
 			x.Providers, x.Metadatas = randomExtended(rnd)
@@ -306,7 +307,7 @@ func TestExpansionOracle(t *testing.T) {
 		for _, id := range []string{"", "a", "b", "c"} {
 			m := newMemIndex()
 			m.put(hash(0), testContext(1, id), []byte("md"))
-			results, err := oracle.GetResults(t.Context(), testID(1), []byte(id), []byte("md"))
+			results, err := oracle.GetResults(t.Context(), ipnitest.ID(1), []byte(id), []byte("md"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -334,11 +335,11 @@ func TestExpansionOracle(t *testing.T) {
 func TestBlockedExtendedProvider(t *testing.T) {
 	m := newMemIndex()
 	m.put(hash(0), testContext(1, "a"), []byte("md"))
-	src := &infoSource{infos: map[peer.ID]*model.ProviderInfo{testID(1): {
-		AddrInfo:          peer.AddrInfo{ID: testID(1)},
-		ExtendedProviders: &model.ExtendedProviders{Providers: []peer.AddrInfo{{ID: testID(2)}, {ID: testID(3)}}},
+	src := &infoSource{infos: map[peer.ID]*model.ProviderInfo{ipnitest.ID(1): {
+		AddrInfo:          peer.AddrInfo{ID: ipnitest.ID(1)},
+		ExtendedProviders: &model.ExtendedProviders{Providers: []peer.AddrInfo{{ID: ipnitest.ID(2)}, {ID: ipnitest.ID(3)}}},
 	}}}
-	f := New(m, NewInfos(src, time.Minute), &Options{Allowed: func(id peer.ID) bool { return id != testID(2) }})
+	f := New(m, NewInfos(src, time.Minute), &Options{Allowed: func(id peer.ID) bool { return id != ipnitest.ID(2) }})
 	got, err := collect(f.Find(t.Context(), hash(0)))
 	if len(got) != 2 || err != nil || !strings.HasPrefix(got[1], "3") {
 		t.Errorf("%v, %v", got, err)
@@ -350,7 +351,7 @@ func TestInfos(t *testing.T) {
 		src := &infoSource{infos: map[peer.ID]*model.ProviderInfo{}}
 		s := NewInfos(src, time.Minute)
 		for range 3 {
-			if _, err := s.Provider(t.Context(), testID(1)); !errors.Is(err, fs.ErrNotExist) {
+			if _, err := s.Provider(t.Context(), ipnitest.ID(1)); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("unknown: %v", err)
 			}
 		}
@@ -359,21 +360,21 @@ func TestInfos(t *testing.T) {
 		}
 		// A failure is no absence, and is not remembered.
 		src.err = errors.New("boom")
-		if _, err := s.Provider(t.Context(), testID(2)); !errors.Is(err, src.err) || errors.Is(err, fs.ErrNotExist) {
+		if _, err := s.Provider(t.Context(), ipnitest.ID(2)); !errors.Is(err, src.err) || errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("failure: %v", err)
 		}
 		src.err = nil
-		src.infos[testID(2)] = &model.ProviderInfo{AddrInfo: peer.AddrInfo{ID: testID(2)}}
-		src.infos[testID(1)] = src.infos[testID(2)]
-		src.infos[testID(4)] = &model.ProviderInfo{AddrInfo: peer.AddrInfo{ID: testID(4)}, Inactive: true}
-		if p, err := s.Provider(t.Context(), testID(4)); err != nil || !p.Inactive {
+		src.infos[ipnitest.ID(2)] = &model.ProviderInfo{AddrInfo: peer.AddrInfo{ID: ipnitest.ID(2)}}
+		src.infos[ipnitest.ID(1)] = src.infos[ipnitest.ID(2)]
+		src.infos[ipnitest.ID(4)] = &model.ProviderInfo{AddrInfo: peer.AddrInfo{ID: ipnitest.ID(4)}, Inactive: true}
+		if p, err := s.Provider(t.Context(), ipnitest.ID(4)); err != nil || !p.Inactive {
 			t.Errorf("inactive: %+v, %v", p, err)
 		}
-		if _, err := s.Provider(t.Context(), testID(2)); err != nil {
+		if _, err := s.Provider(t.Context(), ipnitest.ID(2)); err != nil {
 			t.Errorf("after a failure: %v", err)
 		}
 		time.Sleep(time.Minute)
-		if _, err := s.Provider(t.Context(), testID(1)); err == nil || errors.Is(err, fs.ErrNotExist) {
+		if _, err := s.Provider(t.Context(), ipnitest.ID(1)); err == nil || errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("the answer of another: %v", err)
 		}
 	})

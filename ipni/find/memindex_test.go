@@ -1,7 +1,6 @@
 package find
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/dhash"
+	"github.com/hashstream/hashstream/ipni/ipnitest"
 	"github.com/hashstream/hashstream/ipni/registry"
 )
 
@@ -106,12 +106,8 @@ func (e everybody) Extended(context.Context, peer.ID, string) (contextual, chain
 	return nil, nil, nil
 }
 
-func testID(n byte) peer.ID {
-	return peer.ID(append([]byte{0, 36, 8, 1, 18, 32}, bytes.Repeat([]byte{n}, 32)...))
-}
-
 func testContext(provider byte, id string) ipni.Context {
-	return ipni.Context{Provider: testID(provider), ID: id}
+	return ipni.Context{Provider: ipnitest.ID(provider), ID: id}
 }
 
 func addr(n int) multiaddr.Multiaddr {

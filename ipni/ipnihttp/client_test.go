@@ -20,6 +20,7 @@ import (
 	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/ipni/ipnihttp"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/wire"
+	"github.com/hashstream/hashstream/ipni/ipnitest"
 )
 
 // TestPeerClients asks our server by the clients of the peers.
@@ -59,7 +60,7 @@ func TestPeerClients(t *testing.T) {
 	if all, err := plain.ListProviders(t.Context()); err != nil || len(all) != 2 {
 		t.Errorf("providers: %v, %v", all, err)
 	}
-	if p, err := plain.GetProvider(t.Context(), peerID(t, 1)); err != nil || p.AddrInfo.ID != peerID(t, 1) {
+	if p, err := plain.GetProvider(t.Context(), ipnitest.ID(1)); err != nil || p.AddrInfo.ID != ipnitest.ID(1) {
 		t.Errorf("provider: %v, %v", p, err)
 	}
 	if s, err := plain.GetStats(t.Context()); err != nil || s.EntriesCount != 5 || s.EntriesEstimate != 7 {
@@ -113,10 +114,10 @@ func TestClient(t *testing.T) {
 	if got, err := collect(c.Find(t.Context(), hash(t, 2))); err != nil || got != nil {
 		t.Errorf("none: %v, %v", got, err)
 	}
-	if p, err := c.Provider(t.Context(), peerID(t, 3)); err != nil || p.AddrInfo.ID != peerID(t, 3) {
+	if p, err := c.Provider(t.Context(), ipnitest.ID(3)); err != nil || p.AddrInfo.ID != ipnitest.ID(3) {
 		t.Errorf("provider: %v, %v", p, err)
 	}
-	if _, err := c.Provider(t.Context(), peerID(t, 250)); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := c.Provider(t.Context(), ipnitest.ID(250)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no provider: %v", err)
 	}
 	if all, err := collect(c.Providers(t.Context())); err != nil || len(all) != 200 {
@@ -143,7 +144,7 @@ func TestLiars(t *testing.T) {
 	key := dhash.SecondHash(mh)
 	other := base64.StdEncoding.EncodeToString(hash(t, 2))
 	evk := base64.StdEncoding.EncodeToString(make([]byte, 40))
-	id := peerID(t, 1).String()
+	id := ipnitest.ID(1).String()
 	for name, c := range map[string]struct{ kind, body string }{
 		"a page":            {"text/html", "<html>"},
 		"no JSON":           {"application/json", "{"},
@@ -173,7 +174,7 @@ func TestLiars(t *testing.T) {
 		if _, err := client.SealedMetadata(t.Context(), dhash.MetadataKey{}); !errors.Is(err, digest.ErrMismatch) {
 			t.Errorf("%s: metadata: %v", name, err)
 		}
-		if _, err := client.Provider(t.Context(), peerID(t, 1)); !errors.Is(err, digest.ErrMismatch) {
+		if _, err := client.Provider(t.Context(), ipnitest.ID(1)); !errors.Is(err, digest.ErrMismatch) {
 			t.Errorf("%s: provider: %v", name, err)
 		}
 		if _, err := collect(client.Providers(t.Context())); !errors.Is(err, digest.ErrMismatch) {
@@ -202,7 +203,7 @@ func TestLongLine(t *testing.T) {
 func TestUnknownAddress(t *testing.T) {
 	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/x-ndjson")
-		io.WriteString(w, `{"Provider":{"ID":"`+peerID(t, 1).String()+`","Addrs":["/carrier-pigeon/7","/ip4/192.0.2.1/tcp/1"]}}`)
+		io.WriteString(w, `{"Provider":{"ID":"`+ipnitest.ID(1).String()+`","Addrs":["/carrier-pigeon/7","/ip4/192.0.2.1/tcp/1"]}}`)
 	}))
 	got, err := collect(newClient(t, url, nil).Find(t.Context(), hash(t, 1)))
 	if err != nil || len(got) != 1 || len(got[0].Provider.Addrs) != 1 {

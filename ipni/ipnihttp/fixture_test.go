@@ -19,6 +19,7 @@ import (
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/ipni/ipnihttp"
+	"github.com/hashstream/hashstream/ipni/ipnitest"
 )
 
 // memory is an index in maps.
@@ -102,20 +103,11 @@ func hash(tb testing.TB, n int) multihash.Multihash {
 	return mh
 }
 
-func peerID(tb testing.TB, n byte) peer.ID {
-	tb.Helper()
-	id, err := peer.IDFromBytes(append([]byte{0, 36, 8, 1, 18, 32}, bytes.Repeat([]byte{n}, 32)...))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return id
-}
-
 // add makes provider n have mh.
 func (m *memory) add(tb testing.TB, mh multihash.Multihash, n byte) ipni.Result {
 	tb.Helper()
 	r := ipni.Result{
-		Provider:  peer.AddrInfo{ID: peerID(tb, n), Addrs: []multiaddr.Multiaddr{multiaddr.StringCast("/ip4/192.0.2.1/tcp/4001"), multiaddr.StringCast("/dns4/x.example/tcp/443/https/http-path/a%2Fb")}},
+		Provider:  peer.AddrInfo{ID: ipnitest.ID(n), Addrs: []multiaddr.Multiaddr{multiaddr.StringCast("/ip4/192.0.2.1/tcp/4001"), multiaddr.StringCast("/dns4/x.example/tcp/443/https/http-path/a%2Fb")}},
 		ContextID: bytes.Repeat([]byte{n}, 36), Metadata: []byte{0x80, 0x12},
 	}
 	m.found[string(mh)] = append(m.found[string(mh)], r)

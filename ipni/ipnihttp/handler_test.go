@@ -26,6 +26,7 @@ import (
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/ipni/ipnihttp"
+	"github.com/hashstream/hashstream/ipni/ipnitest"
 )
 
 // TestBytes compares with what the types of the peers encode to.
@@ -99,7 +100,7 @@ func TestStatuses(t *testing.T) {
 	m := newMemory()
 	mh := hash(t, 1)
 	r := m.add(t, mh, 1)
-	m.providers[peerID(t, 9)] = &model.ProviderInfo{Inactive: true}
+	m.providers[ipnitest.ID(9)] = &model.ProviderInfo{Inactive: true}
 	vk := dhash.HashValueKey(dhash.ValueKey(r.Provider.ID, r.ContextID))
 	url := serve(t, ipnihttp.New(m.index(), &ipnihttp.Options{Version: "v1", MissAge: 5 * time.Second}))
 	b58, second := "/multihash/"+mh.B58String(), dhash.SecondHash(mh).Multihash().B58String()
@@ -125,8 +126,8 @@ func TestStatuses(t *testing.T) {
 		{"GET", "/metadata/" + base58.Encode(make([]byte, 32)), "", 404, "public, max-age=5", ""},
 		{"GET", "/metadata/" + base58.Encode(vk[1:]), "", 400, "no-store", ""},
 		{"GET", "/providers/" + r.Provider.ID.String(), "", 200, "public, max-age=60", ""},
-		{"GET", "/providers/" + peerID(t, 8).String(), "", 404, "public, max-age=5", ""},
-		{"GET", "/providers/" + peerID(t, 9).String(), "", 404, "public, max-age=5", ""},
+		{"GET", "/providers/" + ipnitest.ID(8).String(), "", 404, "public, max-age=5", ""},
+		{"GET", "/providers/" + ipnitest.ID(9).String(), "", 404, "public, max-age=5", ""},
 		{"GET", "/providers/x", "", 400, "no-store", ""},
 		{"GET", "/providers", "", 200, "public, max-age=60", ""},
 		{"GET", "/providers", "text/html", 406, "no-store", ""},

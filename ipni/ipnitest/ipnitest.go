@@ -45,6 +45,12 @@ func idOf(key crypto.PrivKey) peer.ID {
 	return id
 }
 
+// ID returns the peer id of the ed25519 key whose bytes are all n, which is that of the vectors of the
+// formats. Nobody can sign for it.
+func ID(n byte) peer.ID {
+	return peer.ID(append([]byte{0, 36, 8, 1, 18, 32}, bytes.Repeat([]byte{n}, 32)...))
+}
+
 // Hash returns the n-th multihash, of sha2-256.
 func Hash(n int) multihash.Multihash {
 	mh, err := multihash.Sum(binary.BigEndian.AppendUint64(nil, uint64(n)), multihash.SHA2_256, -1)

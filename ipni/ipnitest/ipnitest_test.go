@@ -89,6 +89,10 @@ func TestKeys(t *testing.T) {
 	if len(ids) != 10 {
 		t.Errorf("%d ids of 10 keys", len(ids))
 	}
+	// Of the vectors that go-libipni agrees with.
+	if got := ipnitest.ID(7).String(); got != "12D3KooWAHoEkEqnKzM5PXFygh2movVBCSX3k8tDsT2cneU68Gyt" {
+		t.Errorf("id 7 is %s", got)
+	}
 }
 
 func TestFaults(t *testing.T) {

@@ -21,13 +21,10 @@ import (
 	"github.com/multiformats/go-multihash"
 
 	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/ipni/ipnitest"
 	"github.com/hashstream/hashstream/kv"
 	"github.com/hashstream/hashstream/kv/memkv"
 )
-
-func testID(n byte) peer.ID {
-	return peer.ID(append([]byte{0, 36, 8, 1, 18, 32}, bytes.Repeat([]byte{n}, 32)...))
-}
 
 func addr(n int) multiaddr.Multiaddr {
 	return multiaddr.StringCast(fmt.Sprintf("/ip4/192.0.2.1/tcp/%d/http", n))
@@ -43,7 +40,7 @@ func testCID(n int) cid.Cid {
 
 func extended(ns ...byte) (all []Extended) {
 	for _, n := range ns {
-		all = append(all, Extended{peer.AddrInfo{ID: testID(n), Addrs: []multiaddr.Multiaddr{addr(int(n))}}, []byte{n}})
+		all = append(all, Extended{peer.AddrInfo{ID: ipnitest.ID(n), Addrs: []multiaddr.Multiaddr{addr(int(n))}}, []byte{n}})
 	}
 	return all
 }
@@ -90,36 +87,36 @@ func TestApply(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
 	lag, inactive := 7, true
 	apply(t, s, Change{
-		Provider: testID(1), Order: 5, Addrs: []multiaddr.Multiaddr{addr(1), addr(2)},
+		Provider: ipnitest.ID(1), Order: 5, Addrs: []multiaddr.Multiaddr{addr(1), addr(2)},
 		Advertisement: testCID(1), AdvertisementTime: now,
-		Publisher: &peer.AddrInfo{ID: testID(9), Addrs: []multiaddr.Multiaddr{addr(9)}},
+		Publisher: &peer.AddrInfo{ID: ipnitest.ID(9), Addrs: []multiaddr.Multiaddr{addr(9)}},
 		Lag:       &lag, Failure: &Failure{"<cause> \xff" + strings.Repeat("x", 2000), now}, Frozen: &Frozen{testCID(2), now}, Inactive: &inactive,
 	})
 	want := Provider{
-		ID: testID(1), Addrs: []multiaddr.Multiaddr{addr(1), addr(2)},
-		Publisher:         peer.AddrInfo{ID: testID(9), Addrs: []multiaddr.Multiaddr{addr(9)}},
+		ID: ipnitest.ID(1), Addrs: []multiaddr.Multiaddr{addr(1), addr(2)},
+		Publisher:         peer.AddrInfo{ID: ipnitest.ID(9), Addrs: []multiaddr.Multiaddr{addr(9)}},
 		LastAdvertisement: testCID(1), LastAdvertisementTime: now, Lag: 7,
 		LastError: "<cause> " + strings.Repeat("x", 1024-9), LastErrorTime: now, FrozenAt: testCID(2), FrozenAtTime: now, Inactive: true,
 	}
-	if diff := cmp.Diff(want, provider(t, s, testID(1)), opts); diff != "" {
+	if diff := cmp.Diff(want, provider(t, s, ipnitest.ID(1)), opts); diff != "" {
 		t.Error(diff)
 	}
 
 	lag, inactive = 0, false
 	apply(t, s, Change{
-		Provider: testID(1), Publisher: &peer.AddrInfo{ID: testID(9)}, Lag: &lag,
+		Provider: ipnitest.ID(1), Publisher: &peer.AddrInfo{ID: ipnitest.ID(9)}, Lag: &lag,
 		Failure: &Failure{}, Frozen: &Frozen{}, Inactive: &inactive,
 	})
 	want.Lag, want.LastError, want.LastErrorTime = 0, "", time.Time{}
 	want.FrozenAt, want.FrozenAtTime, want.Inactive = cid.Undef, time.Time{}, false
-	if diff := cmp.Diff(want, provider(t, s, testID(1)), opts); diff != "" {
+	if diff := cmp.Diff(want, provider(t, s, ipnitest.ID(1)), opts); diff != "" {
 		t.Error(diff)
 	}
-	if ops, err := New(s).Apply(t.Context(), Change{Provider: testID(1), Lag: &lag}); err != nil || len(ops) != 0 {
+	if ops, err := New(s).Apply(t.Context(), Change{Provider: ipnitest.ID(1), Lag: &lag}); err != nil || len(ops) != 0 {
 		t.Errorf("a change of nothing: %d operations, %v", len(ops), err)
 	}
-	apply(t, s, Change{Provider: testID(1), Publisher: &peer.AddrInfo{ID: testID(8)}})
-	if p := provider(t, s, testID(1)).Publisher; p.ID != testID(8) || len(p.Addrs) != 0 {
+	apply(t, s, Change{Provider: ipnitest.ID(1), Publisher: &peer.AddrInfo{ID: ipnitest.ID(8)}})
+	if p := provider(t, s, ipnitest.ID(1)).Publisher; p.ID != ipnitest.ID(8) || len(p.Addrs) != 0 {
 		t.Errorf("another publisher has the addresses of the one before: %v", p)
 	}
 }
@@ -139,7 +136,7 @@ func TestOrder(t *testing.T) {
 			var changes []Change
 			for _, i := range order {
 				c := ads[i]
-				c.Provider = testID(1)
+				c.Provider = ipnitest.ID(1)
 				changes = append(changes, c)
 			}
 			if together {
@@ -149,15 +146,15 @@ func TestOrder(t *testing.T) {
 					apply(t, s, c)
 				}
 			}
-			p := provider(t, s, testID(1))
+			p := provider(t, s, ipnitest.ID(1))
 			if p.LastAdvertisement != testCID(5) || len(p.Addrs) != 1 || !p.Addrs[0].Equal(addr(2)) {
 				t.Errorf("%v: %+v", order, p)
 			}
 			want := []Set{{Providers: extended(5)}, {ContextID: "b", Override: true, Providers: extended(4)}}
-			if diff := cmp.Diff(want, sets(t, s, testID(1)), opts); diff != "" {
+			if diff := cmp.Diff(want, sets(t, s, ipnitest.ID(1)), opts); diff != "" {
 				t.Errorf("%v: %s", order, diff)
 			}
-			contextual, chain, err := New(s).Extended(t.Context(), testID(1), "a")
+			contextual, chain, err := New(s).Extended(t.Context(), ipnitest.ID(1), "a")
 			if contextual != nil || chain == nil || err != nil {
 				t.Errorf("%v: extended providers of a: %v, %v, %v", order, contextual, chain, err)
 			}
@@ -170,19 +167,19 @@ func TestOrder(t *testing.T) {
 func TestSetsStay(t *testing.T) {
 	s := memkv.New()
 	for i, id := range []string{"", "a", "b"} {
-		apply(t, s, Change{Provider: testID(1), Order: uint64(i), Extended: &Set{ContextID: id, Providers: extended(byte(i))}})
+		apply(t, s, Change{Provider: ipnitest.ID(1), Order: uint64(i), Extended: &Set{ContextID: id, Providers: extended(byte(i))}})
 	}
-	apply(t, s, Change{Provider: testID(1), Order: 9, Addrs: []multiaddr.Multiaddr{addr(1)}})
-	apply(t, s, Change{Provider: testID(2), Order: 9, Extended: &Set{Providers: extended(7)}})
-	if got := sets(t, s, testID(1)); len(got) != 3 {
+	apply(t, s, Change{Provider: ipnitest.ID(1), Order: 9, Addrs: []multiaddr.Multiaddr{addr(1)}})
+	apply(t, s, Change{Provider: ipnitest.ID(2), Order: 9, Extended: &Set{Providers: extended(7)}})
+	if got := sets(t, s, ipnitest.ID(1)); len(got) != 3 {
 		t.Errorf("%d sets are left", len(got))
 	}
 	for i, id := range []string{"", "a", "b"} {
-		contextual, chain, err := New(s).Extended(t.Context(), testID(1), id)
+		contextual, chain, err := New(s).Extended(t.Context(), ipnitest.ID(1), id)
 		if id == "" {
 			contextual = chain
 		}
-		if err != nil || chain == nil || contextual == nil || contextual.Providers[0].ID != testID(byte(i)) {
+		if err != nil || chain == nil || contextual == nil || contextual.Providers[0].ID != ipnitest.ID(byte(i)) {
 			t.Errorf("set %q: %+v, %v", id, contextual, err)
 		}
 	}
@@ -190,8 +187,8 @@ func TestSetsStay(t *testing.T) {
 
 func TestOverrideOfNobodyStays(t *testing.T) {
 	s := memkv.New()
-	apply(t, s, Change{Provider: testID(1), Extended: &Set{ContextID: "a", Override: true}})
-	contextual, _, err := New(s).Extended(t.Context(), testID(1), "a")
+	apply(t, s, Change{Provider: ipnitest.ID(1), Extended: &Set{ContextID: "a", Override: true}})
+	contextual, _, err := New(s).Extended(t.Context(), ipnitest.ID(1), "a")
 	if err != nil || contextual == nil || !contextual.Override {
 		t.Errorf("%+v, %v", contextual, err)
 	}
@@ -200,10 +197,10 @@ func TestOverrideOfNobodyStays(t *testing.T) {
 func TestRemove(t *testing.T) {
 	s := memkv.New()
 	for n := range byte(3) {
-		apply(t, s, Change{Provider: testID(n)}, Change{Provider: testID(n), Extended: &Set{Providers: extended(1)}},
-			Change{Provider: testID(n), Extended: &Set{ContextID: "\xff", Providers: extended(1)}})
+		apply(t, s, Change{Provider: ipnitest.ID(n)}, Change{Provider: ipnitest.ID(n), Extended: &Set{Providers: extended(1)}},
+			Change{Provider: ipnitest.ID(n), Extended: &Set{ContextID: "\xff", Providers: extended(1)}})
 	}
-	ops, err := Remove(testID(1))
+	ops, err := Remove(ipnitest.ID(1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,16 +214,16 @@ func TestRemove(t *testing.T) {
 		}
 		left = append(left, p.ID)
 	}
-	if !slices.Equal(left, []peer.ID{testID(0), testID(2)}) || len(sets(t, s, testID(1))) != 0 || len(sets(t, s, testID(2))) != 2 {
+	if !slices.Equal(left, []peer.ID{ipnitest.ID(0), ipnitest.ID(2)}) || len(sets(t, s, ipnitest.ID(1))) != 0 || len(sets(t, s, ipnitest.ID(2))) != 2 {
 		t.Errorf("left: %v", left)
 	}
-	if _, err := New(s).Provider(t.Context(), testID(1)); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := New(s).Provider(t.Context(), ipnitest.ID(1)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("removed provider: %v", err)
 	}
 }
 
 func TestApplyRejects(t *testing.T) {
-	ok := testID(1)
+	ok := ipnitest.ID(1)
 	many := slices.Repeat([]multiaddr.Multiaddr{addr(1)}, MaxAddrs+1)
 	negative := -1
 	for name, c := range map[string]Change{
@@ -256,13 +253,13 @@ func TestView(t *testing.T) {
 	s := memkv.New()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	apply(t, s, Change{
-		Provider: testID(1), Addrs: []multiaddr.Multiaddr{addr(1)}, Advertisement: testCID(1), AdvertisementTime: now,
-		Publisher: &peer.AddrInfo{ID: testID(9), Addrs: []multiaddr.Multiaddr{addr(9)}}, Failure: &Failure{"cause", now},
+		Provider: ipnitest.ID(1), Addrs: []multiaddr.Multiaddr{addr(1)}, Advertisement: testCID(1), AdvertisementTime: now,
+		Publisher: &peer.AddrInfo{ID: ipnitest.ID(9), Addrs: []multiaddr.Multiaddr{addr(9)}}, Failure: &Failure{"cause", now},
 		Extended: &Set{Providers: extended(2, 3)},
-	}, Change{Provider: testID(1), Extended: &Set{ContextID: "a", Override: true, Providers: extended(4)}},
-		Change{Provider: testID(2)})
-	v := NewView(New(s), func(id peer.ID) bool { return id != testID(2) })
-	got, err := v.Provider(t.Context(), testID(1))
+	}, Change{Provider: ipnitest.ID(1), Extended: &Set{ContextID: "a", Override: true, Providers: extended(4)}},
+		Change{Provider: ipnitest.ID(2)})
+	v := NewView(New(s), func(id peer.ID) bool { return id != ipnitest.ID(2) })
+	got, err := v.Provider(t.Context(), ipnitest.ID(1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,9 +270,9 @@ func TestView(t *testing.T) {
 		return all
 	}
 	want := &model.ProviderInfo{
-		AddrInfo:          peer.AddrInfo{ID: testID(1), Addrs: []multiaddr.Multiaddr{addr(1)}},
+		AddrInfo:          peer.AddrInfo{ID: ipnitest.ID(1), Addrs: []multiaddr.Multiaddr{addr(1)}},
 		LastAdvertisement: testCID(1), LastAdvertisementTime: "2026-01-02T03:04:05Z",
-		Publisher: &peer.AddrInfo{ID: testID(9), Addrs: []multiaddr.Multiaddr{addr(9)}},
+		Publisher: &peer.AddrInfo{ID: ipnitest.ID(9), Addrs: []multiaddr.Multiaddr{addr(9)}},
 		LastError: "cause", LastErrorTime: "2026-01-02T03:04:05Z",
 		ExtendedProviders: &model.ExtendedProviders{
 			Providers: infos(2, 3), Metadatas: [][]byte{{2}, {3}},
@@ -285,7 +282,7 @@ func TestView(t *testing.T) {
 	if diff := cmp.Diff(want, got, opts); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := v.Provider(t.Context(), testID(2)); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := v.Provider(t.Context(), ipnitest.ID(2)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("blocked: %v", err)
 	}
 	n := 0
@@ -301,10 +298,10 @@ func TestView(t *testing.T) {
 
 	imported := memkv.New()
 	apply(t, imported, FromInfo(got)...)
-	if diff := cmp.Diff(sets(t, s, testID(1)), sets(t, imported, testID(1)), opts); diff != "" {
+	if diff := cmp.Diff(sets(t, s, ipnitest.ID(1)), sets(t, imported, ipnitest.ID(1)), opts); diff != "" {
 		t.Error(diff)
 	}
-	if p := provider(t, imported, testID(1)); p.Publisher.ID != testID(9) || len(p.Addrs) != 1 {
+	if p := provider(t, imported, ipnitest.ID(1)); p.Publisher.ID != ipnitest.ID(9) || len(p.Addrs) != 1 {
 		t.Errorf("imported %+v", p)
 	}
 }
@@ -324,24 +321,24 @@ func TestCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &countKV{Store: memkv.New()}
 		c := NewCache(New(s), 10*time.Second)
-		if _, err := c.Provider(t.Context(), testID(1)); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := c.Provider(t.Context(), ipnitest.ID(1)); !errors.Is(err, fs.ErrNotExist) {
 			t.Fatalf("unknown provider: %v", err)
 		}
-		apply(t, s.Store, Change{Provider: testID(1), Addrs: []multiaddr.Multiaddr{addr(1)}, Extended: &Set{Providers: extended(2)}},
-			Change{Provider: testID(1), Extended: &Set{ContextID: "a", Providers: extended(3)}})
+		apply(t, s.Store, Change{Provider: ipnitest.ID(1), Addrs: []multiaddr.Multiaddr{addr(1)}, Extended: &Set{Providers: extended(2)}},
+			Change{Provider: ipnitest.ID(1), Extended: &Set{ContextID: "a", Providers: extended(3)}})
 		time.Sleep(9 * time.Second)
-		if _, err := c.Provider(t.Context(), testID(1)); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := c.Provider(t.Context(), ipnitest.ID(1)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("was asked too early: %v", err)
 		}
 		time.Sleep(2 * time.Second)
 		for range 3 {
-			p, err := c.Provider(t.Context(), testID(1))
+			p, err := c.Provider(t.Context(), ipnitest.ID(1))
 			if err != nil || len(p.Addrs) != 1 {
 				t.Fatalf("%+v, %v", p, err)
 			}
 			for id, want := range map[string]bool{"a": true, "b": false, "": false} {
-				contextual, chain, err := c.Extended(t.Context(), testID(1), id)
-				if err != nil || chain == nil || chain.Providers[0].ID != testID(2) || (contextual != nil) != want {
+				contextual, chain, err := c.Extended(t.Context(), ipnitest.ID(1), id)
+				if err != nil || chain == nil || chain.Providers[0].ID != ipnitest.ID(2) || (contextual != nil) != want {
 					t.Errorf("%q: %v, %v, %v", id, contextual, chain, err)
 				}
 			}
@@ -349,14 +346,14 @@ func TestCache(t *testing.T) {
 		if want := 1 + 2 + 2; s.reads != want {
 			t.Errorf("%d reads, not %d", s.reads, want)
 		}
-		apply(t, s.Store, Change{Provider: testID(2), Extended: &Set{Providers: extended(2)}})
+		apply(t, s.Store, Change{Provider: ipnitest.ID(2), Extended: &Set{Providers: extended(2)}})
 		s.reads = 0
-		if contextual, chain, err := c.Extended(t.Context(), testID(2), "a"); contextual != nil || chain == nil || err != nil || s.reads != 2 {
+		if contextual, chain, err := c.Extended(t.Context(), ipnitest.ID(2), "a"); contextual != nil || chain == nil || err != nil || s.reads != 2 {
 			t.Errorf("without sets of contexts: %v, %v, %v, %d reads", contextual, chain, err, s.reads)
 		}
-		apply(t, s.Store, Change{Provider: testID(1), Order: 1, Extended: &Set{ContextID: "a"}})
+		apply(t, s.Store, Change{Provider: ipnitest.ID(1), Order: 1, Extended: &Set{ContextID: "a"}})
 		time.Sleep(11 * time.Second)
-		if contextual, _, err := c.Extended(t.Context(), testID(1), "a"); contextual != nil || err != nil {
+		if contextual, _, err := c.Extended(t.Context(), ipnitest.ID(1), "a"); contextual != nil || err != nil {
 			t.Errorf("a removed set: %v, %v", contextual, err)
 		}
 	})
@@ -364,8 +361,8 @@ func TestCache(t *testing.T) {
 
 func TestCorruptRows(t *testing.T) {
 	s := memkv.New()
-	apply(t, s, Change{Provider: testID(1), Addrs: []multiaddr.Multiaddr{addr(1)}, Extended: &Set{Providers: extended(1)}})
-	for _, key := range [][]byte{providerKey(testID(1)), setKey(testID(1), "")} {
+	apply(t, s, Change{Provider: ipnitest.ID(1), Addrs: []multiaddr.Multiaddr{addr(1)}, Extended: &Set{Providers: extended(1)}})
+	for _, key := range [][]byte{providerKey(ipnitest.ID(1)), setKey(ipnitest.ID(1), "")} {
 		good, err := s.Get(t.Context(), key)
 		if err != nil {
 			t.Fatal(err)
@@ -374,8 +371,8 @@ func TestCorruptRows(t *testing.T) {
 			if err := s.Batch(t.Context(), []kv.Op{kv.Put(key, []byte(bad))}); err != nil {
 				t.Fatal(err)
 			}
-			_, errP := New(s).Provider(t.Context(), testID(1))
-			_, _, errS := New(s).Extended(t.Context(), testID(1), "")
+			_, errP := New(s).Provider(t.Context(), ipnitest.ID(1))
+			_, _, errS := New(s).Extended(t.Context(), ipnitest.ID(1), "")
 			if err := errors.Join(errP, errS); !errors.Is(err, digest.ErrMismatch) {
 				t.Errorf("%q: %v", bad, err)
 			}
@@ -393,7 +390,7 @@ func FuzzProvider(f *testing.F) {
 	}
 	f.Add(good)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := decodeProvider(testID(1), b)
+		p, err := decodeProvider(ipnitest.ID(1), b)
 		if err != nil {
 			if !errors.Is(err, digest.ErrMismatch) {
 				t.Fatal(err)
@@ -431,14 +428,14 @@ func ExampleRegistry_Apply() {
 	ctx := context.Background()
 	store := memkv.New()
 	r := New(store)
-	ops, err := r.Apply(ctx, Change{Provider: testID(1), Order: 1, Addrs: []multiaddr.Multiaddr{addr(80)}})
+	ops, err := r.Apply(ctx, Change{Provider: ipnitest.ID(1), Order: 1, Addrs: []multiaddr.Multiaddr{addr(80)}})
 	if err != nil {
 		panic(err)
 	}
 	if err := store.Batch(ctx, append(ops, kv.Put([]byte("processed"), []byte("yes")))); err != nil {
 		panic(err)
 	}
-	p, _ := r.Provider(ctx, testID(1))
+	p, _ := r.Provider(ctx, ipnitest.ID(1))
 	fmt.Println(p.Addrs)
 	// Output: [/ip4/192.0.2.1/tcp/80/http]
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
 
+	"github.com/hashstream/hashstream/ipni/ipnitest"
 	"github.com/hashstream/hashstream/kv"
 	"github.com/hashstream/hashstream/kv/memkv"
 )
@@ -25,10 +26,10 @@ func TestDocumentedVectors(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	lag := 3
 	apply(t, s, Change{
-		Provider: testID(7), Order: 12, Addrs: []multiaddr.Multiaddr{addr(80)}, Advertisement: testCID(1), AdvertisementTime: now,
-		Publisher: &peer.AddrInfo{ID: testID(7), Addrs: []multiaddr.Multiaddr{addr(80)}}, Lag: &lag,
+		Provider: ipnitest.ID(7), Order: 12, Addrs: []multiaddr.Multiaddr{addr(80)}, Advertisement: testCID(1), AdvertisementTime: now,
+		Publisher: &peer.AddrInfo{ID: ipnitest.ID(7), Addrs: []multiaddr.Multiaddr{addr(80)}}, Lag: &lag,
 		Extended: &Set{ContextID: "\x09\x09", Override: true, Providers: extended(2)},
-	}, Change{Provider: testID(7), Order: 11, Extended: &Set{}})
+	}, Change{Provider: ipnitest.ID(7), Order: 11, Extended: &Set{}})
 	rows := 0
 	for p, err := range s.Scan(t.Context(), kv.Range{}) {
 		if err != nil {
