@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+
+	"github.com/hashstream/hashstream/kv"
 )
 
 // RaiseSeq makes NextSeq return numbers above n from now on. It is for rows that were
@@ -21,4 +23,12 @@ func (s *Store) RaiseSeq(ctx context.Context, n uint64) error {
 		}
 		return binary.BigEndian.AppendUint64(nil, n), nil
 	})
+}
+
+// Seq returns the number that was given out last, if p is the row that tells it.
+func Seq(p kv.Pair) (n uint64, ok bool) {
+	if string(p.Key) != keyCounter || len(p.Value) != 8 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(p.Value), true
 }
