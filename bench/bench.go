@@ -107,6 +107,9 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	if o.quick {
 		b.scale = quickScale
 	}
+	if o.records > 0 {
+		b.scale.index, b.scale.memory = o.records, o.records
+	}
 	if err := installTools(ctx); err != nil {
 		return nil, err
 	}

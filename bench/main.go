@@ -35,6 +35,7 @@ type options struct {
 	binary  string
 	copies  bool
 	threads int
+	records uint64
 	timeout time.Duration
 }
 
@@ -83,6 +84,7 @@ func parseFlags() options {
 	flag.StringVar(&o.binary, "hashstream", "", "measure this `binary` instead of building ../cmd/hashstream")
 	discard := flag.Bool("discard", false, "have the kernel discard the bodies of CARs, instead of copying them to the client's memory")
 	flag.IntVar(&o.threads, "wrk-threads", 2, "threads of wrk; 2 is wrk's own default")
+	flag.Uint64Var(&o.records, "records", 0, "records of the provider index (default 20,000,000, or 500,000 with -quick)")
 	flag.DurationVar(&o.timeout, "timeout", 2*time.Hour, "stop after this time")
 	flag.Parse()
 	o.copies = !*discard
