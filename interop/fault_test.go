@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -38,7 +39,8 @@ func TestKilled(t *testing.T) {
 
 // TestMirror rebuilds an index from copies of advertisements, with the publisher gone.
 func TestMirror(t *testing.T) {
-	mirror := "file:" + filepath.Join(t.TempDir(), "mirror")
+	dir := filepath.Join(t.TempDir(), "mirror")
+	mirror := "file:" + dir
 	n := newNode(t, alone+fmt.Sprintf("[mirror]\nstore = %q\n", mirror))
 	p := newPublisher(t, n.URL["gateway"], engine.HttpPublisher)
 	_, first := p.put("first", 700)
@@ -46,12 +48,18 @@ func TestMirror(t *testing.T) {
 	n.indexed(head)
 	removed := p.remove("first")
 	n.indexed(removed)
+	n.eventually("the mirror has the head", func() bool {
+		text, _ := os.ReadFile(filepath.Join(dir, p.id.String()+".head"))
+		return string(text) == removed.String()
+	})
 	must(t, p.Shutdown())
 	must(t, p.host.Close())
 	n.kill()
 
 	fresh := newNode(t, alone+fmt.Sprintf("[mirror]\nstore = %q\nread = \"only\"\n", mirror))
-	fresh.run("ipni", "import", "--mirror")
+	if said := fresh.run("ipni", "import", "--mirror", "--json"); said != `{"publishers":1}` {
+		t.Fatalf("import of the mirror: %s", said)
+	}
 	fresh.indexed(removed)
 	found(t, fresh, p, "second", second)
 	gone(t, fresh, first)

@@ -30,6 +30,7 @@ func (s *Service) openIngest(context.Context) error {
 			AnyPublisher:  c.PublishFor == "any",
 			AllowPrivate:  c.AllowPrivate,
 		},
+		Unaddressed:  s.chains.mirror != nil && s.chains.mode != "publisher",
 		Frozen:       s.full,
 		Workers:      c.Workers,
 		AdRate:       c.Rate,

@@ -130,6 +130,10 @@ func (in *Ingester) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// pollPace is the time for each publisher over which a start spreads its questions: few are
+// asked at once.
+const pollPace = 100 * time.Millisecond
+
 // load reads the policy and who publishes. Other nodes may have changed both.
 func (in *Ingester) load(ctx context.Context, first bool) error {
 	if err := in.lists.Load(ctx); err != nil {
@@ -156,7 +160,7 @@ func (in *Ingester) load(ctx context.Context, first bool) error {
 		}
 		t := in.addTask(p.ID, !p.ContactAt.IsZero())
 		// An announcement may have come while this node was down.
-		t.headAt = now.Add(spread(p.ID, in.o.StartSpread))
+		t.headAt = now.Add(spread(p.ID, min(in.o.StartSpread, time.Duration(len(rows))*pollPace)))
 		if !first || p.ContactAt.IsZero() {
 			t.headAt = now
 		}
@@ -194,7 +198,7 @@ func (in *Ingester) want(ctx context.Context, publisher peer.AddrInfo, f func(*t
 		return nil, err
 	}
 	addrs, err := in.lists.Addrs(publisher.Addrs)
-	if err != nil && (len(publisher.Addrs) > 0 || len(row.Addrs) == 0) {
+	if err != nil && (len(publisher.Addrs) > 0 || len(row.Addrs) == 0 && !in.o.Unaddressed) {
 		return nil, err
 	}
 	if hint.Defined() {

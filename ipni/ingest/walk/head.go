@@ -85,7 +85,7 @@ func (tn *turn) open() (n int) {
 // headThrough returns the head that is had through addrs, cid.Undef if the chain is
 // empty, and whether it is new. If so, addrs are those of the publisher from now on.
 func (tn *turn) headThrough(ctx context.Context, addrs []multiaddr.Multiaddr) (cid.Cid, bool, error) {
-	if len(addrs) == 0 {
+	if len(addrs) == 0 && !tn.w.o.Unaddressed {
 		return cid.Undef, false, errors.New("no address is known")
 	}
 	if err := tn.connect(ctx, addrs); err != nil {

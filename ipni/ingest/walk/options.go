@@ -17,6 +17,9 @@ type Options struct {
 	// Owns tells whether this node may work on a publisher now: whether it holds the
 	// lease. The default is that it may work on all.
 	Owns func(publisher peer.ID) bool
+	// Unaddressed lets publishers have no address: their chains can be had without them, as
+	// from a mirror.
+	Unaddressed bool
 	// Frozen tells whether no more multihashes can be stored, for instance because a disk
 	// is full. The default is that they can.
 	Frozen func() bool
@@ -45,7 +48,7 @@ type Options struct {
 	PollRetry     time.Duration // longest pause after failures; 5 h
 	InactiveAfter time.Duration // without contact; 7 d
 	StopAfter     time.Duration // without contact, polling stops; 14 d
-	StartSpread   time.Duration // over which publishers are polled after a start; 1 min
+	StartSpread   time.Duration // over which publishers are polled after a start, if they are many; 1 min
 	Refresh       time.Duration // of policy and publishers, which other nodes may change; 1 min
 	MaxPause      time.Duration // longest pause after the sink failed; 1 min
 
