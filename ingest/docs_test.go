@@ -3,29 +3,18 @@ package ingest_test
 import (
 	"encoding/hex"
 	"io"
-	"os"
-	"strings"
 	"testing"
 	"testing/fstest"
 
 	"github.com/hashstream/hashstream/blob/memblob"
 	"github.com/hashstream/hashstream/ingest"
+	"github.com/hashstream/hashstream/internal/formattest"
 	"github.com/hashstream/hashstream/pack"
 )
 
 // TestDocumentedPack holds the vector of docs/formats/pack.md against a pack.
 func TestDocumentedPack(t *testing.T) {
-	text, err := os.ReadFile("../docs/formats/pack.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, vector, _ := strings.Cut(string(text), "\n## Vector")
-	documented := map[string]string{}
-	for line := range strings.Lines(vector) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), "  "); ok && strings.HasPrefix(line, "    ") {
-			documented[name] = strings.TrimSpace(value)
-		}
-	}
+	documented := formattest.Vectors(t, "../docs/formats/pack.md")
 	packs := memblob.New()
 	if _, err := ingest.Add(t.Context(), fstest.MapFS{"f": {Data: []byte("hello world")}}, "f", ingest.Destination{Packs: packs}, nil); err != nil {
 		t.Fatal(err)

@@ -4,32 +4,15 @@ import (
 	"bytes"
 	"encoding/hex"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/hashstream/hashstream/bao"
+	"github.com/hashstream/hashstream/internal/formattest"
 	"github.com/hashstream/hashstream/kv"
 	"github.com/hashstream/hashstream/kv/memkv"
 )
-
-// vectors reads the lines "    name  value" that end the page.
-func vectors(t *testing.T) map[string]string {
-	t.Helper()
-	text, err := os.ReadFile("../docs/formats/bao.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, tail, _ := strings.Cut(string(text), "\n## Vector")
-	found := map[string]string{}
-	for line := range strings.Lines(tail) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), "  "); ok && strings.HasPrefix(line, "    ") {
-			found[name] = strings.TrimSpace(value)
-		}
-	}
-	return found
-}
 
 func TestDocumentedVectors(t *testing.T) {
 	data := make([]byte, 40000)
@@ -73,7 +56,7 @@ func TestDocumentedVectors(t *testing.T) {
 			t.Errorf("key %x is not documented", key)
 		}
 	}
-	documented := vectors(t)
+	documented := formattest.Vectors(t, "../docs/formats/bao.md")
 	for name, value := range got {
 		if documented[name] != value {
 			t.Errorf("%s is\n%s, documented as\n%s", name, value, documented[name])

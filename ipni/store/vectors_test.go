@@ -2,32 +2,14 @@ package store
 
 import (
 	"encoding/hex"
-	"os"
 	"strings"
 	"testing"
 
+	"github.com/hashstream/hashstream/internal/formattest"
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/kv"
 )
-
-// vectors reads the lines "    name  value" that end the page.
-func vectors(t *testing.T) map[string]string {
-	t.Helper()
-	text, err := os.ReadFile("../../docs/formats/ipni.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, tail, _ := strings.Cut(string(text), "\n## Vectors")
-	tail, _, _ = strings.Cut(tail, "\nRows of the registry")
-	found := map[string]string{}
-	for line := range strings.Lines(tail) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), "  "); ok && strings.HasPrefix(line, "    ") {
-			found[name] = strings.TrimSpace(value)
-		}
-	}
-	return found
-}
 
 func TestDocumentedVectors(t *testing.T) {
 	got := map[string]string{}
@@ -61,7 +43,7 @@ func TestDocumentedVectors(t *testing.T) {
 			got["value "+mode] = hex.EncodeToString(v.Bytes)
 		}
 	})
-	documented := vectors(t)
+	documented := formattest.Vectors(t, "../../docs/formats/ipni.md")
 	for name, value := range got {
 		if documented[name] != value {
 			t.Errorf("documented as %s:\n    %s  %s", documented[name], name, value)

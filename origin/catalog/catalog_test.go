@@ -5,31 +5,20 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
-	"os"
-	"strings"
 	"testing"
 
 	"github.com/ipfs/go-cid"
 
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/index"
+	"github.com/hashstream/hashstream/internal/formattest"
 	"github.com/hashstream/hashstream/kv"
 	"github.com/hashstream/hashstream/kv/memkv"
 )
 
 // TestDocumentedVectors compares the page of the format with the encoder.
 func TestDocumentedVectors(t *testing.T) {
-	text, err := os.ReadFile("../../docs/formats/catalog.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, tail, _ := strings.Cut(string(text), "\n## Vectors")
-	documented := map[string]string{}
-	for line := range strings.Lines(tail) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok && strings.HasPrefix(line, "    ") {
-			documented[name] = strings.TrimSpace(value)
-		}
-	}
+	documented := formattest.Vectors(t, "../../docs/formats/catalog.md")
 	for name, e := range sampleEntries(t) {
 		if got := hex.EncodeToString(e.Encode()); got != documented[name] {
 			t.Errorf("%s is\n%s, documented as\n%s", name, got, documented[name])
