@@ -1,6 +1,7 @@
 package ipnihttp
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"sync"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/multiformats/go-multihash"
 
+	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/jsonappend"
 )
 
@@ -35,7 +37,7 @@ type answer struct {
 	form  form
 	batch bool
 	head  bool // of a HEAD request
-	reply func(http.Header, form)
+	reply func(http.Header, *answer) (keep bool)
 
 	hashes int // that had a result
 	items  int // results
@@ -46,6 +48,8 @@ type answer struct {
 	mu    sync.Mutex // of what follows, which the timer uses
 	buf   []byte
 	sent  bool
+	keep  bool  // it was sent that caches may keep the answer
+	lacks error // matches ipni.ErrIncomplete: results that somebody else may have
 	ended bool
 	err   error // of writing
 	timer *time.Timer
@@ -110,6 +114,18 @@ func (a *answer) next() {
 	a.within = 0
 }
 
+// fail takes note that there may be more results of a multihash than came, which is no
+// failure. It returns err if it is one: nothing came, or it is too late to say so.
+func (a *answer) fail(err error) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.within == 0 || a.keep || !errors.Is(err, ipni.ErrIncomplete) {
+		return err
+	}
+	a.lacks = err
+	return nil
+}
+
 // arm sees to it that lines are sent soon.
 func (a *answer) arm() {
 	if a.head {
@@ -143,7 +159,7 @@ func (a *answer) flush() {
 	}
 	if !a.sent {
 		a.sent = true
-		a.reply(a.w.Header(), a.form)
+		a.keep = a.reply(a.w.Header(), a)
 	}
 	_, a.err = a.w.Write(a.buf)
 	a.buf = a.buf[:0]
@@ -165,7 +181,7 @@ func (a *answer) end(failed bool) (open bool) {
 		a.buf = append(a.buf, "]}"...)
 	}
 	if a.head {
-		a.reply(a.w.Header(), a.form)
+		a.reply(a.w.Header(), a)
 		return false
 	}
 	if !a.sent {

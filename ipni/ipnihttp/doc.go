@@ -17,7 +17,8 @@
 //
 // A handler answers 404 if the index said that there is nothing, and never because
 // something failed: then it answers 502, 503 or 504, which nobody may keep. What fails after the
-// first byte ends the connection, so that a cut answer never looks whole.
+// first byte ends the connection, so that a cut answer never looks whole. Results that end with
+// [ipni.ErrIncomplete] are an answer that nobody may keep; if caches were told that they may, it is cut.
 //
 // A client returns absence as [io/fs.ErrNotExist] where a method says so, malformed answers
 // as [digest.ErrMismatch], and [wire.Error] for other answers.

@@ -67,7 +67,7 @@ type Done struct {
 	Results int
 	First   time.Duration // until the first result, or 0
 	Elapsed time.Duration
-	Err     error
+	Err     error // of what failed; with [ipni.ErrIncomplete] the answer may be a whole one that says so
 }
 
 // Handler serves an index.
@@ -82,7 +82,7 @@ type Handler struct {
 // copy for each answer. Nobody writes to them.
 type fixed struct {
 	any, accept, json, lines, plain, nosniff []string
-	hit, miss, missLength                    []string
+	hit, miss, never, missLength             []string
 }
 
 const missText = "no results for query\n"
@@ -105,7 +105,7 @@ func New(ix Index, o *Options) *Handler {
 	h.fixed = fixed{
 		any: []string{"*"}, accept: []string{"Accept"}, json: []string{typeJSON + "; charset=utf-8"}, lines: []string{typeLines},
 		plain: []string{"text/plain; charset=utf-8"}, nosniff: []string{"nosniff"},
-		hit: age(h.o.HitAge), miss: age(h.o.MissAge), missLength: []string{strconv.Itoa(len(missText))},
+		hit: age(h.o.HitAge), miss: age(h.o.MissAge), never: age(-1), missLength: []string{strconv.Itoa(len(missText))},
 	}
 	return h
 }
@@ -182,7 +182,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, nam
 		h.lookup(ctx, w, r, route, name)
 	}
 	if err != nil {
-		wire.WriteError(w, r, wire.StatusOf(err), err, h.o.Logger)
+		wire.WriteError(w, r, wire.LookupStatus(err), err, h.o.Logger)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/wire"
 	"github.com/hashstream/hashstream/jsonappend"
 )
@@ -96,6 +97,10 @@ func (h *Handler) providers(ctx context.Context, w http.ResponseWriter, r *http.
 		var data []byte
 		if err == nil {
 			data, err = json.Marshal(info)
+		}
+		if errors.Is(err, ipni.ErrIncomplete) && (len(buf) > 1 || sent) && !(sent && h.o.HitAge >= 0) {
+			w.Header()["Cache-Control"] = h.fixed.never
+			break
 		}
 		if err != nil && sent {
 			panic(http.ErrAbortHandler)

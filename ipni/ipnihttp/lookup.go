@@ -1,6 +1,7 @@
 package ipnihttp
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -43,7 +44,7 @@ func (h *Handler) lookup(ctx context.Context, w http.ResponseWriter, r *http.Req
 	err := q.run(ctx, w, route, name)
 	status := h.conclude(w, r, a, err)
 	if h.o.Done != nil {
-		d := Done{Route: route.String(), Status: status, Results: a.items, Elapsed: time.Since(began), Err: err}
+		d := Done{Route: route.String(), Status: status, Results: a.items, Elapsed: time.Since(began), Err: cmp.Or(err, a.lacks)}
 		if !a.first.IsZero() {
 			d.First = a.first.Sub(began)
 		}
@@ -65,9 +66,9 @@ func (h *Handler) conclude(w http.ResponseWriter, r *http.Request, a *answer, er
 		wire.WriteError(w, r, status, err, h.o.Logger)
 		return status
 	case err != nil:
-		if h.o.Logger != nil && r.Context().Err() == nil {
-			h.o.Logger.LogAttrs(r.Context(), slog.LevelWarn, "answer cut", slog.Any("error", err))
-		}
+		h.warn(r, "answer cut", err)
+	case a.lacks != nil:
+		h.warn(r, "answer incomplete", a.lacks)
 	case a.items == 0:
 		header := w.Header()
 		header["Content-Type"] = h.fixed.plain
@@ -84,15 +85,26 @@ func (h *Handler) conclude(w http.ResponseWriter, r *http.Request, a *answer, er
 	return http.StatusOK
 }
 
-// reply sets the headers of an answer with results.
-func (h *Handler) reply(header http.Header, f form) {
+func (h *Handler) warn(r *http.Request, text string, err error) {
+	if h.o.Logger != nil && r.Context().Err() == nil {
+		h.o.Logger.LogAttrs(r.Context(), slog.LevelWarn, text, slog.Any("error", err))
+	}
+}
+
+// reply sets the headers of an answer with results. It reports whether caches may keep it.
+func (h *Handler) reply(header http.Header, a *answer) (keep bool) {
 	header["Content-Type"] = h.fixed.json
-	if f == formLines {
+	if a.form == formLines {
 		header["Content-Type"] = h.fixed.lines
 		header["X-Content-Type-Options"] = h.fixed.nosniff
 	}
-	header["Cache-Control"] = h.fixed.hit
 	header["Vary"] = h.fixed.accept
+	if a.lacks != nil {
+		header["Cache-Control"] = h.fixed.never
+		return false
+	}
+	header["Cache-Control"] = h.fixed.hit
+	return h.o.HitAge >= 0
 }
 
 func (q *query) run(ctx context.Context, w http.ResponseWriter, route route, name string) error {
@@ -170,11 +182,15 @@ func (q *query) one(ctx context.Context, mh multihash.Multihash) error {
 	return each(q.a, mh, q.finder.Find(ctx, mh), appendResult)
 }
 
-// each writes what seq yields. A failure of it is never absence.
+// each writes what seq yields. A failure of it is never absence. That there may be more than it
+// yielded is none.
 func each[T any](a *answer, mh multihash.Multihash, seq iter.Seq2[T, error], f func([]byte, T) []byte) error {
 	for v, err := range seq {
 		if err != nil {
-			return err
+			if err = a.fail(err); err != nil {
+				return err
+			}
+			break
 		}
 		if !a.item(mh, func(dst []byte) []byte { return f(dst, v) }) {
 			break

@@ -106,16 +106,28 @@ func StatusOf(err error) int {
 	return http.StatusInternalServerError
 }
 
-// LookupStatus is [StatusOf] for an error of a lookup in which absence is no error. It
-// is never a 404, whatever the cause says, and what has no status of its own is 502:
-// nobody may take a failure for absence, or keep it.
+// LookupStatus is [StatusOf] for an error of a lookup in which absence is no error: 504 if
+// time was short anywhere, 503 if this server is busy or ends, and 502 for every other failure
+// behind it, whatever the cause says. It is never a 404: nobody may take a failure for absence, or
+// keep it. Only what this server refuses keeps its status.
 func LookupStatus(err error) int {
-	switch status := StatusOf(err); status {
-	case http.StatusNotFound, http.StatusGone, http.StatusInternalServerError:
-		return http.StatusBadGateway
-	default:
-		return status
+	var e *Error
+	var large *http.MaxBytesError
+	switch {
+	case err == nil:
+		return http.StatusOK
+	case errors.As(err, &e) && !e.remote:
+		if e.Status != http.StatusNotFound && e.Status != http.StatusGone && e.Status != http.StatusInternalServerError {
+			return e.Status
+		}
+	case errors.As(err, &large):
+		return http.StatusRequestEntityTooLarge
+	case errors.Is(err, context.DeadlineExceeded):
+		return http.StatusGatewayTimeout
+	case errors.Is(err, context.Canceled), e == nil && errors.Is(err, ErrBusy):
+		return http.StatusServiceUnavailable
 	}
+	return http.StatusBadGateway
 }
 
 // ErrorOf returns the error that a client reports for a status: nil for a success
