@@ -19,6 +19,22 @@ import (
 	"github.com/hashstream/hashstream/routinghttp"
 )
 
+// lines asks s for lines, and returns what comes.
+func lines(t *testing.T, s *httptest.Server) *bufio.Reader {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+path(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Accept", asLines)
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { res.Body.Close() })
+	return bufio.NewReader(res.Body)
+}
+
 // TestStream: a line is sent while the finder still looks, and once more if there is news of the peer.
 func TestStream(t *testing.T) {
 	step := make(chan struct{})
@@ -35,17 +51,7 @@ func TestStream(t *testing.T) {
 			}
 		}
 	}), nil)
-	r, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+path(t), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Accept", asLines)
-	res, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	lines := bufio.NewReader(res.Body)
+	lines := lines(t, s)
 	for i, want := range []string{`"Protocols":["transport-bitswap"]`, `"Protocols":[]`, `"Protocols":["transport-bitswap","transport-graphsync-filecoinv1"]`, `"Protocols":["transport-ipfs-gateway-http"]`} {
 		line, err := lines.ReadString('\n') // the finder waits for what follows
 		if err != nil || !strings.Contains(line, want) || !strings.Contains(line, in[i].Provider.ID.String()) {
@@ -75,17 +81,7 @@ func TestCut(t *testing.T) {
 		<-sent
 		yield(ipni.Result{}, errors.New("broken"))
 	}), o)
-	r, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+path(t), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Accept", asLines)
-	res, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	lines := bufio.NewReader(res.Body)
+	lines := lines(t, s)
 	if _, err := lines.ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/ipfs/go-cid"
+	"github.com/ipld/go-ipld-prime"
 	"github.com/ipld/go-ipld-prime/codec/dagcbor"
 	"github.com/ipld/go-ipld-prime/codec/dagjson"
 	cidlink "github.com/ipld/go-ipld-prime/linking/cid"
@@ -50,6 +51,12 @@ func block(tb testing.TB, raw oracle.Advertisement, codec uint64) (cid.Cid, []by
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return encoded(tb, node, codec)
+}
+
+// encoded returns a node in dag-json or dag-cbor.
+func encoded(tb testing.TB, node ipld.Node, codec uint64) (cid.Cid, []byte) {
+	tb.Helper()
 	var b bytes.Buffer
 	encode := dagjson.Encode
 	if codec == cid.DagCBOR {

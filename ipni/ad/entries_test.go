@@ -15,7 +15,6 @@ import (
 
 	"github.com/ipfs/go-cid"
 	"github.com/ipld/go-ipld-prime/codec/dagcbor"
-	"github.com/ipld/go-ipld-prime/codec/dagjson"
 	cidlink "github.com/ipld/go-ipld-prime/linking/cid"
 	oracle "github.com/ipni/go-libipni/ingest/schema"
 	"github.com/multiformats/go-multihash"
@@ -47,15 +46,7 @@ func rawChunk(tb testing.TB, codec uint64, next cid.Cid, mhs ...multihash.Multih
 	if err != nil {
 		tb.Fatal(err)
 	}
-	var b bytes.Buffer
-	encode := dagjson.Encode
-	if codec == cid.DagCBOR {
-		encode = dagcbor.Encode
-	}
-	if err := encode(node, &b); err != nil {
-		tb.Fatal(err)
-	}
-	return named(tb, codec, b.Bytes()), b.Bytes()
+	return encoded(tb, node, codec)
 }
 
 func list(tb testing.TB, mhs ipni.Multihashes) (all []multihash.Multihash) {
