@@ -30,8 +30,10 @@ type answer struct {
 
 	buf     []byte
 	waiting []*record
-	sent    bool // the head
-	written int  // records
+	sent    bool  // the head
+	keep    bool  // it says that caches may keep the answer
+	lacks   error // matches ipni.ErrIncomplete: records that somebody else may have
+	written int   // records
 	first   time.Time
 }
 
@@ -43,6 +45,8 @@ func (a *answer) run(ctx context.Context, finder ipni.Finder, mh multihash.Multi
 	for res, err := range finder.Find(ctx, mh) {
 		if err == nil {
 			_, err = a.take(res)
+		} else if err = a.fail(err); err == nil {
+			return a.document()
 		}
 		if err != nil {
 			return err
@@ -55,6 +59,16 @@ func (a *answer) run(ctx context.Context, finder ipni.Finder, mh multihash.Multi
 		return err
 	}
 	return a.document()
+}
+
+// fail takes note that there may be more records than were found, which is no failure. It returns
+// err if it is one: nothing was found that passes, or it is too late to say so.
+func (a *answer) fail(err error) error {
+	if !errors.Is(err, ipni.ErrIncomplete) || a.keep || a.records.passing == 0 {
+		return err
+	}
+	a.lacks = err
+	return nil
 }
 
 // take adds a result.
@@ -149,6 +163,12 @@ func (a *answer) lines(ctx context.Context, finder ipni.Finder, mh multihash.Mul
 				}
 				return a.flush(true)
 			}
+			if f.err != nil {
+				if err := a.fail(f.err); err != nil {
+					return err
+				}
+				return a.flush(true)
+			}
 			idle := len(a.waiting) == 0
 			full, err := a.line(f)
 			if err != nil {
@@ -173,9 +193,6 @@ func (a *answer) lines(ctx context.Context, finder ipni.Finder, mh multihash.Mul
 func (a *answer) line(f found) (full bool, err error) {
 	if f.panicked != nil {
 		panic(f.panicked)
-	}
-	if f.err != nil {
-		return false, f.err
 	}
 	r, err := a.take(f.result)
 	if err != nil {
@@ -204,6 +221,17 @@ func (a *answer) flush(last bool) error {
 	return a.send()
 }
 
+// cache says for how long the answer may be kept.
+func (a *answer) cache() string {
+	switch {
+	case a.lacks != nil:
+		return never
+	case a.written == 0:
+		return a.h.miss
+	}
+	return a.h.hit
+}
+
 // send sends what is in the buffer, after the head if that is still to come.
 func (a *answer) send() error {
 	control := http.NewResponseController(a.w)
@@ -218,10 +246,8 @@ func (a *answer) send() error {
 		}
 		header.Set("Vary", "Accept")
 		header.Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
-		header.Set("Cache-Control", a.h.hit)
-		if a.written == 0 {
-			header.Set("Cache-Control", a.h.miss)
-		}
+		header.Set("Cache-Control", a.cache())
+		a.keep = a.cache() != never
 		a.w.WriteHeader(http.StatusOK)
 	}
 	if a.head {

@@ -11,7 +11,8 @@
 //
 // That nobody provides a CID is an empty answer with status 200, and only ever because the
 // finder said so: if it failed the answer is 502 or 504, which nobody may keep. What fails after
-// the first line ends the connection, so that a cut answer never looks whole.
+// the first line ends the connection, so that a cut answer never looks whole. Records that end with
+// [ipni.ErrIncomplete] are an answer that nobody may keep; if caches were told that they may, it is cut.
 //
 // A client takes 404 for an empty answer. Malformed answers match [digest.ErrMismatch]; what a
 // server refuses is an [Error], which matches [io/fs.ErrInvalid] if it is the question that

@@ -1,6 +1,7 @@
 package routinghttp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ const (
 	maxCID         = 512 // bytes of a CID in a path; base58 takes quadratic time
 	maxQuery       = 16 << 10
 
+	never     = "no-store"
 	prefix    = "/routing/v1/"
 	providers = prefix + "providers/"
 	allowed   = "GET, HEAD, OPTIONS"
@@ -53,7 +55,7 @@ type Done struct {
 	Records int           // that were written
 	First   time.Duration // until the first of them, or 0
 	Elapsed time.Duration
-	Err     error
+	Err     error // of what failed; with [ipni.ErrIncomplete] the answer may be a whole one that says so
 }
 
 // Handler serves the providers that a finder finds.
@@ -75,7 +77,7 @@ func NewHandler(finder ipni.Finder, o *Options) *Handler {
 	set(&h.o.Results, defaultResults)
 	set(&h.o.HitAge, defaultHitAge)
 	set(&h.o.MissAge, defaultMissAge)
-	h.hit, h.miss = "no-store", "no-store"
+	h.hit, h.miss = never, never
 	if age := seconds(h.o.HitAge); h.o.HitAge > 0 {
 		h.hit = fmt.Sprintf("public, max-age=%d, stale-while-revalidate=%d, stale-if-error=%d", age, 2*age, 24*60*60)
 	}
@@ -170,13 +172,13 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) int {
 	case status == http.StatusGatewayTimeout:
 		reason = "the index did not answer in time"
 	}
-	if status >= http.StatusBadGateway && h.o.Logger != nil && r.Context().Err() == nil {
-		h.o.Logger.LogAttrs(r.Context(), slog.LevelWarn, "lookup failed", slog.Any("error", err))
+	if status >= http.StatusBadGateway {
+		h.warn(r, "lookup failed", err)
 	}
 	header := w.Header()
 	header.Set("Content-Type", "text/plain; charset=utf-8")
 	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Cache-Control", "no-store")
+	header.Set("Cache-Control", never)
 	header.Set("Vary", "Accept")
 	header.Set("Content-Length", strconv.Itoa(len(reason)+1))
 	w.WriteHeader(status)
@@ -184,6 +186,12 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) int {
 		fmt.Fprintln(w, reason)
 	}
 	return status
+}
+
+func (h *Handler) warn(r *http.Request, text string, err error) {
+	if h.o.Logger != nil && r.Context().Err() == nil {
+		h.o.Logger.LogAttrs(r.Context(), slog.LevelWarn, text, slog.Any("error", err))
+	}
 }
 
 // question is what a request asks for.
@@ -228,11 +236,13 @@ func (h *Handler) lookup(w http.ResponseWriter, r *http.Request, name string) {
 	switch {
 	case err != nil && !a.sent:
 		status = h.fail(w, r, err)
-	case err != nil && h.o.Logger != nil && r.Context().Err() == nil:
-		h.o.Logger.LogAttrs(r.Context(), slog.LevelWarn, "answer cut", slog.Any("error", err))
+	case err != nil:
+		h.warn(r, "answer cut", err)
+	case a.lacks != nil:
+		h.warn(r, "answer incomplete", a.lacks)
 	}
 	if h.o.Done != nil {
-		d := Done{Status: status, Records: a.written, Elapsed: time.Since(began), Err: err}
+		d := Done{Status: status, Records: a.written, Elapsed: time.Since(began), Err: cmp.Or(err, a.lacks)}
 		if !a.first.IsZero() {
 			d.First = a.first.Sub(began)
 		}
