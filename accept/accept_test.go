@@ -36,6 +36,7 @@ func TestParse(t *testing.T) {
 		{`a/b;x="c/d,e/f;q=0.1"`, "a/b=1000"},
 		{`a/b;x="\"";q=0.5, c/d`, "a/b=500 c/d=1000"},
 		{`a/b;x=", c/d`, "a/b=1000"},
+		{`a/b;x=\, c/d`, "a/b=1000 c/d=1000"}, // it escapes nothing here
 		{",,a/b,", "a/b=1000"},
 
 		// What is malformed is left out.
