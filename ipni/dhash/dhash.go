@@ -14,7 +14,7 @@
 //
 // What does not decrypt, and what is malformed, matches [digest.ErrMismatch].
 //
-// Functions are pure and safe for concurrent use.
+// Functions are pure and safe for concurrent use. An [Opener] is for one goroutine at a time.
 //
 // [the specification]: https://github.com/ipni/specs/blob/main/IPNI.md
 package dhash
@@ -116,10 +116,28 @@ func Seal(dst, payload, passphrase []byte) []byte {
 
 // Open decrypts what [Seal] made, and appends it to dst.
 func Open(dst, sealed, passphrase []byte) ([]byte, error) {
+	o := Opener{passphrase: passphrase}
+	return o.Open(dst, sealed)
+}
+
+// Opener is [Open] for many values under one passphrase, whose key it derives for the first of them.
+type Opener struct {
+	passphrase []byte
+	aead       cipher.AEAD // nil until it is needed
+}
+
+// NewOpener returns an Opener. It keeps passphrase, which must not change.
+func NewOpener(passphrase []byte) *Opener { return &Opener{passphrase: passphrase} }
+
+// Open decrypts what [Seal] made, and appends it to dst.
+func (o *Opener) Open(dst, sealed []byte) ([]byte, error) {
 	if len(sealed) < Overhead {
 		return nil, fmt.Errorf("dhash: open: %w: %d bytes", digest.ErrMismatch, len(sealed))
 	}
-	out, err := aead(passphrase).Open(dst, sealed[:nonceSize], sealed[nonceSize:], nil)
+	if o.aead == nil {
+		o.aead = aead(o.passphrase)
+	}
+	out, err := o.aead.Open(dst, sealed[:nonceSize], sealed[nonceSize:], nil)
 	if err != nil {
 		return nil, fmt.Errorf("dhash: open: %w: %w", digest.ErrMismatch, err)
 	}

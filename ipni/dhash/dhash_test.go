@@ -101,7 +101,7 @@ func TestKeys(t *testing.T) {
 
 func TestOpenRejects(t *testing.T) {
 	vk, mh := vectorValueKey(t), unhex(t, vectors[0].mh)
-	sealed := Seal(nil, vk, mh)
+	sealed, o := Seal(nil, vk, mh), NewOpener(mh)
 	for i := range sealed {
 		bad := bytes.Clone(sealed)
 		bad[i] ^= 1
@@ -111,6 +111,15 @@ func TestOpenRejects(t *testing.T) {
 		if _, err := Open(nil, sealed[:i], mh); !errors.Is(err, digest.ErrMismatch) {
 			t.Fatalf("cut to %d bytes: %v", i, err)
 		}
+		if _, err := o.Open(nil, bad); !errors.Is(err, digest.ErrMismatch) {
+			t.Fatalf("byte %d changed: %v", i, err)
+		}
+		if _, err := o.Open(nil, sealed[:i]); !errors.Is(err, digest.ErrMismatch) {
+			t.Fatalf("cut to %d bytes: %v", i, err)
+		}
+	}
+	if got, err := o.Open(nil, sealed); err != nil || !bytes.Equal(got, vk) {
+		t.Errorf("opened %x, %v", got, err)
 	}
 }
 
@@ -130,8 +139,13 @@ func FuzzOracle(f *testing.F) {
 		if err != nil || !bytes.Equal(sealed, want) {
 			t.Fatalf("sealed %x, not %x, %v", sealed, want, err)
 		}
-		if got, err := Open(nil, want, pass); err != nil || !bytes.Equal(got, payload) {
-			t.Fatalf("opened %x, %v", got, err)
+		o := NewOpener(pass)
+		for _, open := range []func(dst, sealed []byte) ([]byte, error){
+			func(dst, sealed []byte) ([]byte, error) { return Open(dst, sealed, pass) }, o.Open, o.Open, // again
+		} {
+			if got, err := open([]byte("dst"), want); err != nil || !bytes.Equal(got[3:], payload) {
+				t.Fatalf("opened %x, %v", got, err)
+			}
 		}
 		if _, err := Open(nil, payload, pass); err == nil && len(payload) < Overhead {
 			t.Fatal("opened what is too short")
@@ -160,6 +174,26 @@ func BenchmarkSeal(b *testing.B) {
 	for b.Loop() {
 		SecondHash(mh)
 		dst = Seal(dst[:0], vk, mh)
+	}
+}
+
+func BenchmarkOpen(b *testing.B) {
+	mh, vk := unhex(b, vectors[0].mh), vectorValueKey(b)
+	sealed, o := Seal(nil, vk, mh), NewOpener(mh)
+	for name, open := range map[string]func(dst []byte) ([]byte, error){
+		"once":  func(dst []byte) ([]byte, error) { return Open(dst, sealed, mh) },
+		"again": func(dst []byte) ([]byte, error) { return o.Open(dst, sealed) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			var dst []byte
+			b.ReportAllocs()
+			for b.Loop() {
+				var err error
+				if dst, err = open(dst[:0]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

@@ -29,12 +29,13 @@ func Open(sealed ipni.SealedReader) *Opened { return &Opened{sealed: sealed} }
 func (o *Opened) Contexts(ctx context.Context, mh multihash.Multihash) iter.Seq2[ipni.Context, error] {
 	return func(yield func(ipni.Context, error) bool) {
 		var buf []byte
+		opener := dhash.NewOpener(mh)
 		for sealed, err := range o.sealed.ValueKeys(ctx, dhash.SecondHash(mh)) {
 			if err != nil {
 				yield(ipni.Context{}, fmt.Errorf("find: value keys: %w", err))
 				return
 			}
-			valueKey, err := dhash.Open(buf[:0], sealed, mh)
+			valueKey, err := opener.Open(buf[:0], sealed)
 			if err != nil {
 				o.foreign.Add(1)
 				continue

@@ -63,6 +63,21 @@ func BenchmarkLookup(b *testing.B) {
 			}
 			return got
 		}
+		const many = 14000
+		for i := range many {
+			if err := s.Put(b.Context(), group(1, fmt.Sprint("context ", i), 1), hashes(2*n, 2*n+1)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.Run("many", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if got := count(b, 2*n); got != many {
+					b.Fatal(got)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/many, "ns/context")
+		})
 		for name, from := range map[string]int{"hit": 0, "miss": n} {
 			b.Run(name, func(b *testing.B) {
 				b.ReportAllocs()

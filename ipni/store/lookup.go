@@ -25,13 +25,14 @@ func (s *Store) Contexts(ctx context.Context, mh multihash.Multihash) iter.Seq2[
 	}
 	return func(yield func(ipni.Context, error) bool) {
 		var valueKey []byte
+		opener := dhash.NewOpener(mh)
 		for sealed, err := range s.sealedValues(ctx, dhash.SecondHash(mh)) {
 			if err != nil {
 				yield(ipni.Context{}, err)
 				return
 			}
 			c, ok := ipni.Context{}, false
-			if valueKey, c, ok = openContext(valueKey[:0], sealed, mh); !ok {
+			if valueKey, c, ok = openContext(valueKey[:0], sealed, opener); !ok {
 				s.counts.foreign.Add(1)
 				continue
 			}
@@ -43,8 +44,8 @@ func (s *Store) Contexts(ctx context.Context, mh multihash.Multihash) iter.Seq2[
 }
 
 // openContext opens an encrypted value key into buf.
-func openContext(buf, sealed []byte, mh multihash.Multihash) (_ []byte, c ipni.Context, ok bool) {
-	valueKey, err := dhash.Open(buf, sealed, mh)
+func openContext(buf, sealed []byte, o *dhash.Opener) (_ []byte, c ipni.Context, ok bool) {
+	valueKey, err := o.Open(buf, sealed)
 	if err != nil {
 		return buf, c, false
 	}
