@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"iter"
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -145,19 +144,17 @@ func TestFirstResultFirst(t *testing.T) {
 		for i := range n {
 			m.put(hash(0), testContext(1, fmt.Sprint(i)), []byte("md"))
 		}
-		before := runtime.NumGoroutine()
-		for _, err := range find(everybody{}, Options{}).Find(t.Context(), hash(0)) {
-			if err != nil {
-				t.Fatal(err)
+		synctest.Test(t, func(t *testing.T) { // which ends when all that was begun here does
+			for _, err := range find(everybody{}, Options{}).Find(t.Context(), hash(0)) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				break
 			}
-			break
-		}
-		if m.yielded > 10 {
-			t.Errorf("%d contexts were read for the first result", m.yielded)
-		}
-		if after := runtime.NumGoroutine(); after > before {
-			t.Errorf("%d goroutines, %d before", after, before)
-		}
+			if m.yielded > 10 {
+				t.Errorf("%d contexts were read for the first result", m.yielded)
+			}
+		})
 		if got, err := collect(find(everybody{}, Options{}).Find(t.Context(), hash(0))); len(got) != n || err != nil {
 			t.Errorf("%d results, %v", len(got), err)
 		}
