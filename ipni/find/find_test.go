@@ -145,7 +145,8 @@ func TestFirstResultFirst(t *testing.T) {
 			m.put(hash(0), testContext(1, fmt.Sprint(i)), []byte("md"))
 		}
 		synctest.Test(t, func(t *testing.T) { // which ends when all that was begun here does
-			for _, err := range find(everybody{}, Options{}).Find(t.Context(), hash(0)) {
+			endless := context.WithoutCancel(t.Context())
+			for _, err := range find(everybody{}, Options{}).Find(endless, hash(0)) {
 				if err != nil {
 					t.Fatal(err)
 				}
