@@ -77,7 +77,7 @@ func (s *Service) do(ctx context.Context, r Request) (any, error) {
 	case r.Op == OpStatus:
 		return s.report(ctx, r.Peer)
 	case r.Op == OpAdvertise && s.publisher != nil:
-		done, err := s.publisher.Reconcile(ctx, publish.Roots(s.node.Index)(ctx), &publish.ReconcileOptions{RemoveAll: r.RemoveAll})
+		done, err := s.publisher.Reconcile(ctx, s.held(ctx), &publish.ReconcileOptions{RemoveAll: r.RemoveAll})
 		return Advertised(done), err
 	case s.ingester == nil:
 		return nil, fmt.Errorf("indexer: this node does not ingest: %w", errors.ErrUnsupported)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"net/url"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
 
+	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/internal/backends"
 	"github.com/hashstream/hashstream/ipni/ad"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/ingesthttp"
@@ -105,9 +107,15 @@ func (s *Service) runPublish(ctx context.Context) error {
 	}
 }
 
+// held yields what the node holds. An index that is read anew remembers no place of a pack that
+// was removed meanwhile.
+func (s *Service) held(ctx context.Context) iter.Seq2[publish.Item, error] {
+	return publish.Roots(index.New(s.node.Keys, nil))(ctx)
+}
+
 // advertise puts what was added and removes what was removed.
 func (s *Service) advertise(ctx context.Context) error {
-	done, err := s.publisher.Reconcile(ctx, publish.Roots(s.node.Index)(ctx), nil)
+	done, err := s.publisher.Reconcile(ctx, s.held(ctx), nil)
 	if errors.Is(err, publish.ErrMass) {
 		err = fmt.Errorf("%w; if that is meant, run 'hashstream ipni advertise --remove-all'", err)
 	}

@@ -24,7 +24,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 
-	"github.com/hashstream/hashstream/index"
 	"github.com/hashstream/hashstream/internal/backends"
 	"github.com/hashstream/hashstream/internal/config"
 	"github.com/hashstream/hashstream/ipni"
@@ -49,8 +48,7 @@ const infoAge = 2 * time.Second
 
 // Node is what a node lends to its provider index.
 type Node struct {
-	Keys    kv.Store     // of the node's index
-	Index   *index.Index // what is published
+	Keys    kv.Store // of the node's index, which tells what is published
 	Version string
 	Log     *slog.Logger
 	Backend *backends.Options

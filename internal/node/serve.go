@@ -146,7 +146,7 @@ func (n *server) openIndexer(ctx context.Context) error {
 		return nil
 	}
 	s, err := indexer.Open(ctx, n.config, indexer.Node{
-		Keys: n.stores.KV, Index: n.stores.Index, Version: n.options.Version, Log: n.log, Backend: opening{metrics: n.metrics, log: n.log}.backend(),
+		Keys: n.stores.KV, Version: n.options.Version, Log: n.log, Backend: opening{metrics: n.metrics, log: n.log}.backend(),
 	})
 	if err != nil {
 		return err

@@ -3,7 +3,9 @@ package publish
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 
 	"github.com/ipfs/go-cid"
@@ -25,8 +27,8 @@ func RootContext(root digest.Digest) []byte {
 	return append([]byte{multihash.SHA2_256, sha256.Size}, sum[:]...)
 }
 
-// Roots yields what an index holds, for [Publisher.Reconcile]: an item for the root of every plan,
-// whose entries are all blocks of the DAG, wherever they lie; and one for every block that is
+// Roots yields what an index holds, for [Publisher.Reconcile]: an item for the root of every plan
+// of which no pack or file was removed, whose entries are all blocks of the DAG, wherever they lie; and one for every block that is
 // a whole blob, in a store or in place. Inline blocks are left out. Blocks that
 // were indexed without a plan are not roots of anything, and are left out too.
 //
@@ -53,9 +55,16 @@ func Roots(x *index.Index) func(ctx context.Context) iter.Seq2[Item, error] {
 	}
 }
 
-// rootItem returns the item of the first plan of root, if it still has one.
+// rootItem returns the item of the first plan of root whose packs and files are all known, if
+// there is one. Plans outlive the packs that were removed.
 func rootItem(ctx context.Context, x *index.Index, root digest.Digest) (Item, bool, error) {
 	for p, err := range x.Plans(ctx, root) {
+		if err == nil {
+			err = located(ctx, p)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return Item{}, false, err
 		}
@@ -63,6 +72,16 @@ func rootItem(ctx context.Context, x *index.Index, root digest.Digest) (Item, bo
 		return Item{ContextID: RootContext(root), Entries: planEntries(ctx, p), Version: id[:]}, true, nil
 	}
 	return Item{}, false, nil
+}
+
+// located returns an error that matches fs.ErrNotExist if a place of the plan's blocks was removed.
+func located(ctx context.Context, p index.Plan) error {
+	for _, err := range p.Locations(ctx) {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // planEntries yields the multihashes of the blocks of a plan, each once as far as the plan
