@@ -16,6 +16,7 @@ import (
 
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/ipni/cluster"
 	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/ipni/ipnihttp"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/wire"
@@ -42,7 +43,7 @@ type Client struct {
 	foreign bool
 }
 
-var _ ipni.SealedStore = (*Client)(nil)
+var _ cluster.Node = (*Client)(nil)
 
 // NewClient returns a client of the store at base: http or https, with an optional path
 // prefix. It does not touch the network.
@@ -99,12 +100,6 @@ func (c *Client) ValueKeys(ctx context.Context, key dhash.Key) iter.Seq2[[]byte,
 			}
 		}
 	}
-}
-
-// Export yields what the node holds under keys whose first byte lies between from and to,
-// both inclusive. A frame is valid until the next one.
-func (c *Client) Export(ctx context.Context, from, to byte) iter.Seq2[Frame, error] {
-	return c.stream(ctx, fmt.Sprintf("/partition/%02x-%02x", from, to))
 }
 
 // stream yields the frames of an answer, the last of which must come.

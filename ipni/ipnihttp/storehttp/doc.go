@@ -10,12 +10,13 @@
 //	DELETE     /metadata/{key}
 //	POST       /remove                            the groups of a context or a provider
 //	GET        /encrypted/multihash/{multihash}   frames, if they are asked for
-//	GET        /partition/{from}-{to}             all records of keys by their first byte, as frames
+//	GET        /partition/{from}-{to}             the records and metadata of a range of keys, as frames
 //
 // Everything is refused unless [Options].Authorize allows it. What was acknowledged is durable;
 // what was not may be stored in part, and can be sent again.
 //
-// A [Client] implements [ipni.SealedStore] over frames, and over JSON for a foreign dhstore.
+// A [Client] is a [cluster.Node] over frames, and an [ipni.SealedStore] over JSON for a foreign
+// dhstore.
 //
 // # Errors
 //

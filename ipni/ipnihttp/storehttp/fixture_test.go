@@ -2,11 +2,11 @@ package storehttp_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
 	"iter"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -14,9 +14,11 @@ import (
 	"testing"
 
 	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/ipni/cluster"
 	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/ipni/ipnihttp"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/storehttp"
+	"github.com/hashstream/hashstream/ipni/ipnihttp/wire"
 	"github.com/hashstream/hashstream/ipni/valuestore"
 )
 
@@ -112,26 +114,55 @@ func (m *memory) SealedMetadata(_ context.Context, key dhash.MetadataKey) ([]byt
 	return nil, fmt.Errorf("memory: %w", fs.ErrNotExist)
 }
 
-// Export implements storehttp.Exporter.
-func (m *memory) Export(_ context.Context, from, to byte) iter.Seq2[storehttp.Frame, error] {
-	return func(yield func(storehttp.Frame, error) bool) {
-		m.mu.Lock()
-		records, metadata, err := maps.Clone(m.records), maps.Clone(m.metadata), m.err
-		m.mu.Unlock()
-		for r := range records {
-			if from <= r.key[0] && r.key[0] <= to && !yield(storehttp.Frame{Kind: storehttp.Values, Group: r.group, Records: valuestore.Records(nil).Append(r.key, []byte(r.value))}, nil) {
-				return
-			}
+// ExportSealed and ExportMetadata implement cluster.Exporter.
+func (m *memory) ExportSealed(_ context.Context, r valuestore.Range) iter.Seq2[cluster.Record, error] {
+	m.mu.Lock()
+	var all []cluster.Record
+	for x := range m.records {
+		if r.Contains(x.key) {
+			all = append(all, cluster.Record{Group: x.group, Key: x.key, Value: []byte(x.value)})
 		}
-		for k, v := range metadata {
-			if from <= k[0] && k[0] <= to && !yield(storehttp.Frame{Kind: storehttp.Metadata, Records: valuestore.Records(nil).Append(dhash.Key(k), v)}, nil) {
+	}
+	m.mu.Unlock()
+	slices.SortFunc(all, compareRecords)
+	return yields(all, m.err)
+}
+
+func (m *memory) ExportMetadata(_ context.Context, r valuestore.Range) iter.Seq2[cluster.Metadata, error] {
+	m.mu.Lock()
+	var all []cluster.Metadata
+	for k, v := range m.metadata {
+		if r.Contains(dhash.Key(k)) {
+			all = append(all, cluster.Metadata{Key: k, Sealed: v})
+		}
+	}
+	m.mu.Unlock()
+	slices.SortFunc(all, func(a, b cluster.Metadata) int { return bytes.Compare(a.Key[:], b.Key[:]) })
+	return yields(all, m.err)
+}
+
+func yields[T any](all []T, err error) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for _, x := range all {
+			if !yield(x, nil) {
 				return
 			}
 		}
 		if err != nil {
-			yield(storehttp.Frame{}, err)
+			var none T
+			yield(none, err)
 		}
 	}
+}
+
+// compareRecords is the order of exports.
+func compareRecords(a, b cluster.Record) int {
+	if c := bytes.Compare(a.Key[:], b.Key[:]); c != 0 {
+		return c
+	}
+	return cmp.Or(
+		bytes.Compare(a.Value, b.Value), bytes.Compare(a.Group.Provider[:], b.Group.Provider[:]),
+		bytes.Compare(a.Group.Context[:], b.Group.Context[:]), cmp.Compare(a.Group.Epoch, b.Group.Epoch))
 }
 
 // everybody allows all.
@@ -188,3 +219,5 @@ func collect[T any](seq iter.Seq2[T, error], clone func(T) T) (out []T, err erro
 	}
 	return out, nil
 }
+
+func transport(rt http.RoundTripper) wire.CallerOptions { return wire.CallerOptions{Transport: rt} }

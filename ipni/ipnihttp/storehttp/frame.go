@@ -30,10 +30,11 @@ type Kind byte
 const (
 	Values   Kind = 'v' // records of a group
 	Metadata Kind = 'm' // encrypted metadata under the keys of contexts; an empty value says that there is none
+	Mark     Kind = 'w' // the end of a window, see [Client.Export]; no records
 	last     Kind = 'e' // the end, with the number of frames before it as its epoch
 )
 
-// Frame is records that belong together. The group of metadata is zero.
+// Frame is records that belong together. The group of metadata is zero, and so is that of marks.
 type Frame struct {
 	Kind    Kind
 	Group   ipni.SealedGroup
@@ -62,21 +63,33 @@ func appendHeader(dst []byte, f Frame) []byte {
 
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) } // made once
 
-// end returns the last frame of a stream of n.
-func end(n uint64) Frame { return Frame{Kind: last, Group: ipni.SealedGroup{Epoch: n}} }
+// counted returns a frame without records that tells how many frames were before it: since
+// the beginning, or since the last mark.
+func counted(kind Kind, n uint64) Frame { return Frame{Kind: kind, Group: ipni.SealedGroup{Epoch: n}} }
 
 // Writer writes frames. Who has written all must Close it: without an end, a stream is cut.
 type Writer struct {
-	w   io.Writer
-	buf []byte
-	n   uint64
+	w      io.Writer
+	buf    []byte
+	n      uint64
+	window uint64 // frames since the last mark
 }
 
 // NewWriter returns a Writer to w.
 func NewWriter(w io.Writer) *Writer { return &Writer{w: w, buf: []byte(magic)} }
 
-// Write writes the records of f, in as many frames as they need.
+// Write writes the records of f, in as many frames as they need, or a mark, if there is
+// something since the last one.
 func (w *Writer) Write(f Frame) error {
+	if f.Kind == Mark {
+		if w.window == 0 {
+			return nil
+		}
+		f = counted(Mark, w.window)
+		w.n++
+		w.window = 0
+		return w.write(f)
+	}
 	for rest := f.Records; len(rest) > 0; {
 		var err error
 		if f.Records, rest, err = split(rest, MaxFrame); err != nil {
@@ -86,6 +99,7 @@ func (w *Writer) Write(f Frame) error {
 			return err
 		}
 		w.n++
+		w.window++
 	}
 	return nil
 }
@@ -101,7 +115,7 @@ func (w *Writer) write(f Frame) error {
 }
 
 // Close writes the end. It does not close what lies below.
-func (w *Writer) Close() error { return w.write(end(w.n)) }
+func (w *Writer) Close() error { return w.write(counted(last, w.n)) }
 
 // split cuts records after the last one that ends within limit bytes.
 func split(r valuestore.Records, limit int) (head, rest valuestore.Records, err error) {
@@ -163,10 +177,11 @@ func (f Frame) check() error {
 
 // Reader reads frames.
 type Reader struct {
-	r     *bufio.Reader
-	begun bool
-	n     uint64
-	buf   []byte
+	r      *bufio.Reader
+	begun  bool
+	n      uint64
+	window uint64 // frames since the last mark
+	buf    []byte
 }
 
 // NewReader returns a Reader of r.
@@ -192,7 +207,7 @@ func (r *Reader) Next() (Frame, error) {
 	rest = rest[copy(f.Group.Context[:], rest):]
 	f.Group.Epoch = binary.BigEndian.Uint64(rest)
 	size := binary.BigEndian.Uint32(rest[8:])
-	if size > MaxFrame || (size == 0) != (f.Kind == last) {
+	if size > MaxFrame || (size == 0) != (f.Kind == last || f.Kind == Mark) {
 		return Frame{}, malformed("frame %d of kind %q has %d bytes", r.n, f.Kind, size)
 	}
 	if err := r.payload(int(size)); err != nil {
@@ -202,8 +217,21 @@ func (r *Reader) Next() (Frame, error) {
 	if sum != binary.BigEndian.Uint32(head[sumAt:]) {
 		return Frame{}, malformed("checksum of frame %d", r.n)
 	}
+	if f.Kind == Mark {
+		return Frame{Kind: Mark}, r.mark(f)
+	}
 	f.Records = r.buf
 	return f, r.judge(f)
+}
+
+// mark checks a mark, before which there must be something.
+func (r *Reader) mark(f Frame) error {
+	if r.window == 0 || f.Group != (ipni.SealedGroup{Epoch: r.window}) {
+		return malformed("a mark after %d frames that is of another stream", r.window)
+	}
+	r.n++
+	r.window = 0
+	return nil
 }
 
 func (r *Reader) begin() error {
@@ -237,6 +265,7 @@ func (r *Reader) judge(f Frame) error {
 		return malformed("frame %d of kind %q", r.n, f.Kind)
 	}
 	r.n++
+	r.window++
 	return f.check()
 }
 

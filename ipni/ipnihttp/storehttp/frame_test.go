@@ -29,11 +29,14 @@ func readAll(r io.Reader) (out []storehttp.Frame, err error) {
 	}
 }
 
-// vector is the stream in docs/formats/records.md.
-const vector = "6873720176010101010101010101010101010101010202020202020202020202020202020202020202020202020202020202020202" +
-	"000000000000000700000023" + "1f1c058c" + "0303030303030303030303030303030303030303030303030303030303030303" + "026869" +
-	"65000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000" +
-	"000000000000000100000000" + "fca6ad1e"
+// The stream in docs/formats/records.md, and the same with a mark.
+const (
+	vectorFrame = "6873720176010101010101010101010101010101010202020202020202020202020202020202020202020202020202020202020202" +
+		"000000000000000700000023" + "1f1c058c" + "0303030303030303030303030303030303030303030303030303030303030303" + "026869"
+	zeros  = "000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"
+	vector = vectorFrame + "65" + zeros + "000000000000000100000000" + "fca6ad1e"
+	marked = vectorFrame + "77" + zeros + "000000000000000100000000" + "ddb787fb" + "65" + zeros + "000000000000000200000000" + "b4951dea"
+)
 
 func TestVector(t *testing.T) {
 	var f storehttp.Frame
@@ -44,14 +47,43 @@ func TestVector(t *testing.T) {
 	if got := hex.EncodeToString(frames(t, f)); got != vector {
 		t.Errorf("got %s", got)
 	}
+	if got := hex.EncodeToString(frames(t, f, storehttp.Frame{Kind: storehttp.Mark})); got != marked {
+		t.Errorf("got %s", got)
+	}
+}
+
+// TestMarks: a mark counts what is before it, and there is none of nothing.
+func TestMarks(t *testing.T) {
+	f := storehttp.Frame{Kind: storehttp.Values, Group: group(1), Records: records(1)}
+	mark := storehttp.Frame{Kind: storehttp.Mark}
+	one, two := frames(t, f, mark), frames(t, f, f, mark)
+	const head, end = 4, 65
+	body := one[head : len(one)-2*end]
+	first, second := one[len(one)-2*end:len(one)-end], two[len(two)-2*end:len(two)-end]
+	for name, parts := range map[string][][]byte{
+		"of nothing": {one[:head], first},
+		"twice":      {one[:head], body, first, first},
+		"too many":   {one[:head], body, second},
+		"too few":    {one[:head], body, body, first},
+	} {
+		if _, err := readAll(bytes.NewReader(bytes.Join(parts, nil))); !errors.Is(err, digest.ErrMismatch) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got, err := readAll(bytes.NewReader(two)); err != nil || len(got) != 3 {
+		t.Errorf("%d frames, %v", len(got), err)
+	}
 }
 
 // TestDamage changes, cuts and adds single bytes.
 func TestDamage(t *testing.T) {
 	stream := frames(t,
+		storehttp.Frame{Kind: storehttp.Mark}, // of nothing: it is not written
 		storehttp.Frame{Kind: storehttp.Values, Group: group(1), Records: records(2)},
+		storehttp.Frame{Kind: storehttp.Mark},
+		storehttp.Frame{Kind: storehttp.Mark},
 		storehttp.Frame{Kind: storehttp.Metadata, Records: valuestore.Records(nil).Append(dhash.Key{1}, make([]byte, 1052))})
-	if got, err := readAll(bytes.NewReader(stream)); err != nil || len(got) != 2 {
+	if got, err := readAll(bytes.NewReader(stream)); err != nil || len(got) != 3 || got[1].Kind != storehttp.Mark {
 		t.Fatalf("%d frames, %v", len(got), err)
 	}
 	for i := range stream {
@@ -106,6 +138,7 @@ func FuzzFrames(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(stream)
+	f.Add(frames(f, storehttp.Frame{Kind: storehttp.Values, Records: records(1)}, storehttp.Frame{Kind: storehttp.Mark}, storehttp.Frame{Kind: storehttp.Values, Group: group(1), Records: records(1)}))
 	f.Add(frames(f, storehttp.Frame{Kind: storehttp.Metadata, Records: valuestore.Records(nil).Append(dhash.Key{1}, nil)}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		got, err := readAll(bytes.NewReader(data))

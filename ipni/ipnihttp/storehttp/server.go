@@ -1,9 +1,8 @@
 package storehttp
 
 import (
-	"context"
-	"encoding/hex"
-	"iter"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"github.com/multiformats/go-multihash"
 
 	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/ipni/cluster"
 	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/storehttp/merges"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/wire"
@@ -22,31 +22,28 @@ import (
 
 // Defaults and fixed limits.
 const (
-	defaultBody = 256 << 20
-	defaultIdle = 30 * time.Second
-	maxSmall    = 16 << 10 // bytes of a request that is one thing
-	maxName     = 512      // bytes of a name in a path
-	sendBytes   = 256 << 10
+	defaultBody  = 256 << 20
+	defaultIdle  = 30 * time.Second
+	defaultStall = 5 * time.Minute
+	maxSmall     = 16 << 10 // bytes of a request that is one thing
+	maxName      = 512      // bytes of a name in a path
+	sendBytes    = 256 << 10
 )
-
-// Exporter yields what a node holds, to be shipped to another one.
-type Exporter interface {
-	// Export yields the records of all keys, and the metadata of all keys, whose first byte
-	// lies between from and to, both inclusive. Frames are valid until the next one.
-	Export(ctx context.Context, from, to byte) iter.Seq2[Frame, error]
-}
 
 // Options adjusts a [Handler]. A nil Options or a zero field means the default.
 type Options struct {
 	// Authorize returns an error for who may not do what a request asks for: a [wire.Error]
 	// with the status to answer, anything else for 403. Default: nobody may do anything.
 	Authorize func(*http.Request) error
-	Exporter  Exporter      // default: there are no exports
-	Reads     http.Handler  // gets requests that are none of records, such as an ipnihttp.Handler; default: 404
-	MaxBody   int64         // bytes of a request, compressed and not; default 256 MiB
-	Idle      time.Duration // longest time without a byte of a request; default 30 s, negative means none
-	Logger    *slog.Logger  // faults of the server; default none
-	Done      func(*http.Request, Done)
+	// Exporter yields the records of a key in the order of their values, those of a value in that
+	// of their groups, as package local does. Default: there are no exports.
+	Exporter cluster.Exporter
+	Reads    http.Handler  // gets requests that are none of records, such as an ipnihttp.Handler; default: 404
+	MaxBody  int64         // bytes of a request, compressed and not; default 256 MiB
+	Idle     time.Duration // longest time without a byte of a request; default 30 s, negative means none
+	Stall    time.Duration // longest time for which an answer in frames waits for its reader; default 5 min, negative means none
+	Logger   *slog.Logger  // faults of the server; default none
+	Done     func(*http.Request, Done)
 }
 
 // Done is how a request ended.
@@ -76,6 +73,9 @@ func New(store ipni.SealedStore, o *Options) *Handler {
 	}
 	if h.o.Idle == 0 {
 		h.o.Idle = defaultIdle
+	}
+	if h.o.Stall == 0 {
+		h.o.Stall = defaultStall
 	}
 	h.parsers.New = func() any { return new(merges.Reader) }
 	return h
@@ -182,7 +182,7 @@ func (h *Handler) values(x *exchange, name string) error {
 		return wire.Refuse(http.StatusBadRequest, "not a dbl-sha2-256 multihash")
 	}
 	x.status, x.done.Binary = http.StatusOK, true
-	s := newSender(x)
+	s := h.newSender(x)
 	var records valuestore.Records
 	for v, err := range h.store.ValueKeys(x.r.Context(), key) {
 		if err != nil {
@@ -198,34 +198,20 @@ func (h *Handler) values(x *exchange, name string) error {
 	return s.finish(Frame{Kind: Values, Records: records})
 }
 
-// export answers all records of some first bytes of keys.
-func (h *Handler) export(x *exchange, name string) error {
-	var bounds [2]byte
-	from, to, ok := strings.Cut(name, "-")
-	if n, err := hex.Decode(bounds[:], []byte(from + to)[:min(len(from+to), 4)]); err != nil || n != 2 || !ok || len(from) != 2 || len(to) != 2 || bounds[0] > bounds[1] {
-		return wire.Refuse(http.StatusBadRequest, "a partition is two bytes in hex, such as 00-3f")
-	}
-	x.status, x.done.Binary = http.StatusOK, true
-	s := newSender(x)
-	for f, err := range h.o.Exporter.Export(x.r.Context(), bounds[0], bounds[1]) {
-		if err != nil {
-			return s.broken(wire.LookupStatus(err), err)
-		}
-		if err := s.send(f); err != nil {
-			return nil // the client is gone
-		}
-	}
-	return s.finish(Frame{Kind: Values})
-}
-
 // sender writes frames as an answer, none before there is one.
 type sender struct {
 	x      *exchange
 	frames *Writer
+	stall  time.Duration
 	sent   bool
 }
 
-func newSender(x *exchange) *sender { return &sender{x: x, frames: NewWriter(x.w)} }
+func (h *Handler) newSender(x *exchange) *sender {
+	return &sender{x: x, frames: NewWriter(x.w), stall: h.o.Stall}
+}
+
+// errGone is a reader that takes no more.
+var errGone = errors.New("storehttp: the client is gone")
 
 func (s *sender) send(f Frame) error {
 	if !s.sent {
@@ -234,7 +220,13 @@ func (s *sender) send(f Frame) error {
 		s.x.w.Header().Set("Cache-Control", "no-store")
 	}
 	s.x.done.Bytes += int64(len(f.Records))
-	return s.frames.Write(f)
+	if s.stall > 0 {
+		http.NewResponseController(s.x.w).SetWriteDeadline(time.Now().Add(s.stall)) // writers without deadlines have none
+	}
+	if err := s.frames.Write(f); err != nil {
+		return fmt.Errorf("%w: %w", errGone, err)
+	}
+	return nil
 }
 
 // broken is a failure before or, which cuts the answer, after the first byte.
@@ -254,9 +246,14 @@ type failed struct {
 func (e *failed) Error() string   { return e.cause.Error() }
 func (e *failed) Unwrap() []error { return []error{e.status, e.cause} }
 
+// finish writes the end. Whoever is gone is gone.
 func (s *sender) finish(f Frame) error {
-	if err := s.send(f); err == nil {
-		s.frames.Close() // who is gone is gone
+	if s.send(f) != nil || s.frames.Close() != nil {
+		return nil
+	}
+	c := http.NewResponseController(s.x.w)
+	if s.stall > 0 && c.Flush() == nil {
+		c.SetWriteDeadline(time.Time{}) // the next answer on this connection has another
 	}
 	return nil
 }

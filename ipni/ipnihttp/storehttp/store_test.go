@@ -101,48 +101,6 @@ func TestManyValues(t *testing.T) {
 	}
 }
 
-// TestShip moves a partition from one node to another.
-func TestShip(t *testing.T) {
-	from, to := newMemory(), newMemory()
-	for i, e := range []byte{0x00, 0x3f, 0x40, 0xff} {
-		from.records[record{group(byte(i)), dhash.Key{e}, "value"}] = true
-		from.metadata[dhash.MetadataKey{e}] = bytes.Repeat([]byte{e}, dhash.MaxMetadata+dhash.Overhead)
-	}
-	source, sink := newClient(t, node(t, from, nil), nil), newClient(t, node(t, to, nil), nil)
-	ship := func(a, b byte) error {
-		for f, err := range source.Export(t.Context(), a, b) {
-			if err != nil {
-				return err
-			}
-			if err := sink.WriteFrame(t.Context(), false, f); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if err := ship(0x00, 0x3f); err != nil || len(to.records) != 2 || len(to.metadata) != 2 {
-		t.Errorf("%d records, %d metadata, %v", len(to.records), len(to.metadata), err)
-	}
-	if err := ship(0x40, 0xff); err != nil || !cmp.Equal(to.records, from.records, cmp.AllowUnexported(record{})) || !cmp.Equal(to.metadata, from.metadata) {
-		t.Errorf("%d records, %d metadata, %v", len(to.records), len(to.metadata), err)
-	}
-	if err := sink.WriteFrame(t.Context(), true, storehttp.Frame{Kind: storehttp.Metadata, Records: valuestore.Records(nil).Append(dhash.Key{0xff}, []byte("x"))}); err != nil || len(to.metadata) != 3 {
-		t.Errorf("delete metadata: %v", err)
-	}
-	from.err = errors.New("disk on fire")
-	if err := ship(0x00, 0xff); err == nil || errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a cut export: %v", err)
-	}
-	res, err := http.Get(node(t, from, nil) + "/partition/00-ff")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	if _, err := io.ReadAll(res.Body); err == nil {
-		t.Error("a cut export looks whole")
-	}
-}
-
 func post(tb testing.TB, method, url string, header map[string]string, body io.Reader) (*http.Response, string) {
 	tb.Helper()
 	req, err := http.NewRequestWithContext(tb.Context(), method, url, body)
@@ -223,9 +181,9 @@ func TestRequests(t *testing.T) {
 		{"PUT", "/multihash", binary, bytes.NewReader(stream), 202, 3},
 		{"PUT", "/multihash", map[string]string{"Content-Type": storehttp.MediaType, "Content-Encoding": "gzip"}, zipped(t, stream), 202, 3},
 		{"DELETE", "/multihash", binary, bytes.NewReader(stream), 202, 0},
-		{"PUT", "/multihash", binary, bytes.NewReader(stream[:len(stream)-1]), 400, 3}, // what came is stored, but not acknowledged
+		{"PUT", "/multihash", binary, bytes.NewReader(stream[:len(stream)-1]), 400, 0}, // nothing is acknowledged, and small frames wait
 		{"DELETE", "/multihash", binary, bytes.NewReader(stream), 202, 0},
-		{"PUT", "/multihash", binary, bytes.NewReader(append(bytes.Clone(stream), 0)), 400, 3},
+		{"PUT", "/multihash", binary, bytes.NewReader(append(bytes.Clone(stream), 0)), 400, 0},
 		{"DELETE", "/multihash", binary, bytes.NewReader(stream), 202, 0},
 		{"PUT", "/multihash", binary, strings.NewReader(good), 400, 0},
 		{"PUT", "/multihash", nil, bytes.NewReader(stream), 400, 0},
@@ -256,6 +214,17 @@ func TestRequests(t *testing.T) {
 		{"GET", "/partition/0-ff", nil, nil, 400, 0},
 		{"GET", "/partition/00ff", nil, nil, 400, 0},
 		{"GET", "/partition/000-f", nil, nil, 400, 0},
+		{"GET", "/partition/-ff", nil, nil, 400, 0},
+		{"GET", "/partition/00-", nil, nil, 400, 0},
+		{"GET", "/partition/00-ff-ff", nil, nil, 400, 0},
+		{"GET", "/partition/xy-ff", nil, nil, 400, 0},
+		{"GET", "/partition/" + strings.Repeat("00", 33) + "-ff", nil, nil, 400, 0},
+		{"GET", "/partition/00ab01-00ab", nil, nil, 200, 0},
+		{"GET", "/partition/00ab-00aa", nil, nil, 400, 0},
+		{"GET", "/partition/" + strings.Repeat("00", 32) + "-" + strings.Repeat("FF", 32) + "?only=values", nil, nil, 200, 0},
+		{"GET", "/partition/00-ff?only=metadata", nil, nil, 200, 0},
+		{"GET", "/partition/00-ff?only=", nil, nil, 200, 0},
+		{"GET", "/partition/00-ff?only=all", nil, nil, 400, 0},
 		{"PUT", "/partition/00-ff", nil, nil, 405, 0},
 		{"GET", "/health", nil, nil, 200, 0},
 		{"GET", "/multihash/" + key.Multihash().B58String(), nil, nil, 404, 0},

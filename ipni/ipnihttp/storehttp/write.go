@@ -1,6 +1,7 @@
 package storehttp
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -24,6 +25,13 @@ import (
 // parallelMetadata is how many values of metadata are written at once, so that durable
 // writes are shared.
 const parallelMetadata = 16
+
+// Frames of many groups are written in the same way.
+const (
+	parallelGroups = 64
+	smallFrame     = 64 << 10 // bytes of a frame below which it waits for others
+	heldFrames     = 1 << 20  // bytes that wait
+)
 
 // body returns what a request sends, decompressed and bounded, and whether it is frames.
 func (h *Handler) body(x *exchange, limit int64) (io.Reader, bool, error) {
@@ -129,21 +137,43 @@ func (h *Handler) records(x *exchange) error {
 	}))
 }
 
-// frames puts or deletes what stands in frames.
+// frames puts or deletes what stands in frames. Small ones, as those of many groups are, are
+// written together, so that durable writes are shared.
 func (h *Handler) frames(x *exchange, body io.Reader, remove bool, put func(context.Context, ipni.SealedGroup, valuestore.Records) error) error {
 	in := NewReader(body)
+	var waiting []Frame
+	held := 0
+	flush := func() error {
+		group, ctx := errgroup.WithContext(x.r.Context())
+		group.SetLimit(parallelGroups)
+		for _, f := range waiting {
+			group.Go(func() error { return put(ctx, f.Group, f.Records) })
+		}
+		waiting, held = waiting[:0], 0
+		return group.Wait()
+	}
 	for {
 		f, err := in.Next()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
+		if err != nil && err != io.EOF {
+			return err // what waits was not acknowledged
 		}
 		x.done.Bytes += int64(len(f.Records))
-		if f.Kind == Values {
+		small := f.Kind == Values && len(f.Records) < smallFrame
+		switch {
+		case err == io.EOF:
+			if err := flush(); err != nil {
+				return stored{err}
+			}
+			return nil
+		case small:
+			f.Records = bytes.Clone(f.Records)
+			waiting = append(waiting, f)
+			if held += headerSize + len(f.Records); held >= heldFrames {
+				err = flush()
+			}
+		case f.Kind == Values:
 			err = put(x.r.Context(), f.Group, f.Records)
-		} else {
+		case f.Kind == Metadata:
 			err = h.metadataFrame(x.r.Context(), f, remove)
 		}
 		if err != nil {
