@@ -96,6 +96,7 @@ type Publisher struct {
 	mu    sync.Mutex // held while the chain is changed
 	addrs []multiaddr.Multiaddr
 	moved chan struct{} // filled when there is something to announce
+	turn  chan struct{} // filled while the chain is reconciled
 }
 
 var _ ipni.Chain = (*Publisher)(nil)
@@ -103,7 +104,7 @@ var _ ipni.Chain = (*Publisher)(nil)
 // Open returns the publisher whose state is in store, which may be empty. key signs, and its
 // peer is the provider.
 func Open(ctx context.Context, store kv.Store, blobs blob.Store, key crypto.PrivKey, o *Options) (*Publisher, error) {
-	p := &Publisher{kv: store, blobs: blobs, key: key, moved: make(chan struct{}, 1)}
+	p := &Publisher{kv: store, blobs: blobs, key: key, moved: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
 	if o != nil {
 		p.options = *o
 	}

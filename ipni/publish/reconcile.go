@@ -48,9 +48,15 @@ const (
 // and the error matches [ErrMass]. Whatever was interrupted is done again by the next call, which
 // passes over what is advertised already. Memory does not grow with the number of items.
 //
-// Calls of one chain must not overlap.
+// One call waits for another. Those of several publishers of one chain must not overlap.
 func (p *Publisher) Reconcile(ctx context.Context, want iter.Seq2[Item, error], o *ReconcileOptions) (Reconciled, error) {
 	var done Reconciled
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+	case <-ctx.Done():
+		return done, fmt.Errorf("publish: reconcile: %w", context.Cause(ctx))
+	}
 	err := p.kv.Batch(ctx, []kv.Op{kv.DeleteRange(kv.Prefix(key(kindMark)))})
 	if err == nil {
 		err = p.putWanted(ctx, want, &done)
