@@ -134,6 +134,15 @@ func chainServe(dirs []string) error {
 	return <-errs
 }
 
+// startPublisher serves chains.
+func (b *bench) startPublisher(ctx context.Context, chains []*chain) (*server, error) {
+	args := []string{"chain-serve"}
+	for _, c := range chains {
+		args = append(args, c.dir)
+	}
+	return startServer(ctx, nil, b.self, args...)
+}
+
 // sendFiles sends blocks from their files, by sendfile; the rest is for next.
 func sendFiles(dir string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -23,8 +23,9 @@ type recordServer struct {
 	system  string
 	dir     string
 	start   func(ctx context.Context) (*server, error)
-	writes  string // URL that takes records
-	records uint64 // that it holds
+	finds   func(ctx context.Context) (*server, error) // of the same records, for lookups alone; nil is start
+	writes  string                                     // URL that takes records
+	records uint64                                     // that it holds
 	*server
 }
 
@@ -36,7 +37,11 @@ func indexOverHTTP(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	servers := []*recordServer{b.nodeOfRecords(filepath.Join(dir, sysHashstream))}
+	node, err := b.nodeOfRecords(ctx, dir)
+	if err != nil {
+		return err
+	}
+	servers := []*recordServer{node}
 	if toolPath(sysDHStore) == "" {
 		b.note("There is no dhstore on the PATH: nothing of the provider index is compared with it.")
 	} else {
@@ -64,13 +69,27 @@ func indexOverHTTP(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// nodeOfRecords is a node with the default memory.
-func (b *bench) nodeOfRecords(dir string) *recordServer {
-	s := &recordServer{system: sysHashstream, dir: dir}
+// nodeOfRecords is a node with the default memory. What takes records is its store alone, as a
+// server of its own.
+func (b *bench) nodeOfRecords(ctx context.Context, dir string) (*recordServer, error) {
+	home, err := b.newHome(ctx, dir)
+	s := &recordServer{system: sysHashstream, dir: filepath.Join(home, "ipni")}
 	s.start = func(ctx context.Context) (*server, error) {
-		return startServer(ctx, nil, b.self, "records-serve", "-dir", dir)
+		return startServer(ctx, nil, b.self, "records-serve", "-dir", s.dir)
 	}
-	return s
+	s.finds = func(ctx context.Context) (*server, error) {
+		return b.startHashstream(ctx, home, "HASHSTREAM_IPNI_ROLES=store,find")
+	}
+	return s, err
+}
+
+// swap ends the server and starts another on the same records.
+func (s *recordServer) swap(ctx context.Context, start func(context.Context) (*server, error)) (err error) {
+	if err := interrupt(s.server); err != nil {
+		return err
+	}
+	s.server, err = start(ctx)
+	return err
 }
 
 // up starts the server.
@@ -136,6 +155,11 @@ func lookupRates(ctx context.Context, b *bench, servers []*recordServer) error {
 		if err := readFiles(s.dir); err != nil {
 			return err
 		}
+		if s.finds != nil {
+			if err := s.swap(ctx, s.finds); err != nil {
+				return err
+			}
+		}
 	}
 	least, leastScript, err := b.leastHandler(ctx, servers[0])
 	if err != nil {
@@ -159,6 +183,14 @@ func lookupRates(ctx context.Context, b *bench, servers []*recordServer) error {
 			if round == 0 {
 				b.note("GET, %s: %.1f µs of CPU a lookup.", s.system, m.cpu.Seconds()*1e6/float64(m.requests))
 			}
+		}
+	}
+	for _, s := range servers {
+		if s.finds != nil {
+			if err := s.swap(ctx, s.start); err != nil {
+				return err
+			}
+			s.writes = "http://" + s.addr
 		}
 	}
 	return nil

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/multiformats/go-multiaddr"
@@ -20,6 +19,9 @@ import (
 
 // publishers is how many chains are read at the same time: as many as a node's default.
 const publishers = 4
+
+// ingesting has a node take chains from this machine.
+var ingesting = []string{"HASHSTREAM_IPNI_ROLES=ingest,store,find", "HASHSTREAM_INGEST_ALLOW_PRIVATE=true"}
 
 // ingestChains announces chains to a node and waits until they are indexed, and what was written
 // is merged.
@@ -39,11 +41,7 @@ func ingestChains(ctx context.Context, b *bench) error {
 	}
 	b.logf("    chains made in %s", time.Since(begun).Round(100*time.Millisecond))
 	b.record("ipni-ingest", sysBound, sample{Value: sealRate(b.scale.load/2, chains[0])})
-	dirs := make([]string, len(chains))
-	for i, c := range chains {
-		dirs[i] = c.dir
-	}
-	publisher, err := startServer(ctx, nil, b.self, append([]string{"chain-serve"}, dirs...)...)
+	publisher, err := b.startPublisher(ctx, chains)
 	if err != nil {
 		return err
 	}
@@ -52,7 +50,7 @@ func ingestChains(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	node, err := b.startHashstream(ctx, home, "HASHSTREAM_IPNI_ROLES=ingest,store,find", "HASHSTREAM_INGEST_ALLOW_PRIVATE=true")
+	node, err := b.startHashstream(ctx, home, ingesting...)
 	if err != nil {
 		return err
 	}
@@ -61,15 +59,9 @@ func ingestChains(ctx context.Context, b *bench) error {
 }
 
 func (b *bench) ingest(ctx context.Context, node, publisher *server, chains []*chain) error {
-	var n uint64
 	start := time.Now()
-	for i, addr := range address.FindAllString(publisher.line, -1) {
-		if err := announce(ctx, node.addr, addr, chains[i]); err != nil {
-			return err
-		}
-		n += chains[i].Multihashes
-	}
-	if err := indexed(ctx, node.addr, chains); err != nil {
+	n, err := follow(ctx, node, publisher, chains)
+	if err != nil {
 		return err
 	}
 	took := time.Since(start)
@@ -83,13 +75,24 @@ func (b *bench) ingest(ctx context.Context, node, publisher *server, chains []*c
 	if err != nil {
 		return err
 	}
-	b.record("ipni-ingest", sysHashstream, sample{Value: float64(n) / all.Seconds()})
 	b.record("ipni-mem-ingest", sysHashstream, sample{Value: float64(peak) / mib})
+	b.record("ipni-ingest", sysHashstream, sample{Value: float64(n) / all.Seconds()})
 	each := func(d time.Duration) float64 { return d.Seconds() * 1e6 / float64(n) }
 	b.note("Ingestion of %d multihashes in %d chains: %.0f a second until all were indexed, %.1f s more until all were merged; %.2f µs of CPU a multihash until then, "+
 		"%.2f in all; the publishers used %.2f µs of the same cores.",
 		n, len(chains), float64(n)/took.Seconds(), (all - took).Seconds(), each(own), each(node.cpu()), each(other))
 	return foundAgain(ctx, node.addr, n)
+}
+
+// follow announces chains and waits until they are indexed. It returns how many multihashes are in them.
+func follow(ctx context.Context, node, publisher *server, chains []*chain) (n uint64, err error) {
+	for i, addr := range address.FindAllString(publisher.line, -1) {
+		if err := announce(ctx, node.addr, addr, chains[i]); err != nil {
+			return 0, err
+		}
+		n += chains[i].Multihashes
+	}
+	return n, indexed(ctx, node.addr, chains)
 }
 
 // announce tells a node of a chain, as publishers do.
@@ -182,50 +185,4 @@ func sealRate(long time.Duration, c *chain) float64 {
 		}
 	}
 	return float64(n) * float64(cores()) / (ownCPU() - cpu).Seconds()
-}
-
-// indexMemory writes many records with the memory of a node's default configuration, and serves them by one.
-func indexMemory(ctx context.Context, b *bench) error {
-	if b.binary == "" {
-		return nil
-	}
-	n := b.scale.memory
-	dir, err := b.room(int64(n)*330 + 2*gib)
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	home, err := b.newHome(ctx, dir)
-	if err != nil {
-		return err
-	}
-	m, err := b.runFill(ctx, fill{dir: filepath.Join(home, "ipni", "values"), records: n, keyBytes: dhash.KeySize, value: sealedValue, memory: 256 * mib, lookups: b.scale.lookups})
-	if err != nil {
-		return err
-	}
-	b.record("ipni-mem-write", sysHashstream, sample{Value: float64(m.Peak) / mib})
-	node, err := b.startHashstream(ctx, home, "HASHSTREAM_IPNI_ROLES=store,find")
-	if err != nil {
-		return err
-	}
-	defer node.stop()
-	if err := checkLookups(ctx, node.addr, n, 200); err != nil {
-		return err
-	}
-	script, err := b.writeScript("ipni-mem", lookupPaths(n, b.scale.lookups))
-	if err != nil {
-		return err
-	}
-	w, err := b.wrk(ctx, node, script, jsonType, 2*b.scale.load)
-	if err != nil {
-		return err
-	}
-	now, peak, err := memory(node.cmd.Process.Pid)
-	if err != nil {
-		return err
-	}
-	b.record("ipni-mem-find", sysHashstream, sample{Value: float64(peak) / mib})
-	b.note("Node with %d records: %d MiB resident after %.0f lookups a second, cold at first; in process, a hit takes %.1f µs, a miss %.2f µs; they were written at %.0f a second, merges included.",
-		n, now/mib, w.perSecond(), m.Hit, m.Miss, float64(n)/(m.Write+m.Compact))
-	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
-	"runtime/debug"
 
 	"github.com/hashstream/hashstream/ipni/ipnihttp"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/storehttp"
@@ -24,7 +23,7 @@ func recordsServe(args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	debug.SetGCPercent(300) // what a node sets
+	relaxGC()
 	values, err := segstore.Open(filepath.Join(*dir, "values"), &segstore.Options{Memory: *memory})
 	if err != nil {
 		return err

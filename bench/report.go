@@ -113,7 +113,7 @@ const reportMethod = `
   %d connections put the same JSON to either, 4,096 records in each request, from a process of its own on the same cores. Sizes are those after a restart, of all files.
   Lookups over HTTP are wrk's, of %d random records, after all files were read once, in at most three rounds. During writes, 1,000 lookups a second are
   due at fixed times on 16 connections, and late ones count from when they were due. Chains are four, with 16 chunks of 16,384 multihashes in each advertisement, served from files
-  in the page cache.
+  in the page cache. With little memory means ipni.memory = "128MiB" and GOMEMLIMIT=384MiB; else both are the defaults.
 * **CPU**: user and system time of the server with its workers, or of the whole process of an add, per GiB of payload.
 
 ## What holds the rest

@@ -73,9 +73,9 @@ var rows = []row{
 	{id: "ipni-p99", work: "lookup over HTTP, 1,000 a second during JSON PUT, p99", unit: "ms", lower: true, targets: []target{times(3, sysDHStore)}, others: []string{sysDHStore}},
 	{id: "ipni-many", work: "first byte of the 14,000 values of a key over HTTP", unit: "ms", lower: true, targets: []target{atMost(5)}, others: []string{sysDHStore}},
 	{id: "ipni-ingest", work: "advertisement chains ingested, until all is merged", unit: "multihashes/s", targets: []target{atLeast(float64(3 * 80_000 * runtime.NumCPU()))}},
-	{id: "ipni-mem-ingest", work: "resident, the same, peak", unit: "MiB", lower: true, targets: []target{atMost(1024)}},
-	{id: "ipni-mem-write", work: "resident, writing 50,000,000 records, peak", unit: "MiB", lower: true, targets: []target{atMost(1024)}},
-	{id: "ipni-mem-find", work: "resident, node that looks them up, peak", unit: "MiB", lower: true, targets: []target{atMost(1024)}},
+	{id: "ipni-mem-ingest", work: "resident, the same, peak", unit: "MiB", lower: true},
+	{id: "ipni-mem-write", work: "resident, with little memory, writing 50,000,000 records in process, peak", unit: "MiB", lower: true, targets: []target{atMost(1024)}},
+	{id: "ipni-mem-node", work: "the same, node that looks them up and ingests more, peak", unit: "MiB", lower: true, targets: []target{atMost(1024)}},
 }
 
 // scenarios are what is run, in order.
@@ -101,5 +101,5 @@ var scenarios = []scenario{
 	{name: "provider index in process", rows: []string{"ipni-write", "ipni-size", "ipni-compact-size", "ipni-hit", "ipni-miss", "ipni-first"}, run: indexValues},
 	{name: "provider index over HTTP", rows: []string{"ipni-json", "ipni-json-size", "ipni-get", "ipni-p99", "ipni-many"}, run: indexOverHTTP, real: true},
 	{name: "ingestion of chains", rows: []string{"ipni-ingest", "ipni-mem-ingest"}, run: ingestChains, real: true},
-	{name: "memory of a provider index", rows: []string{"ipni-mem-write", "ipni-mem-find"}, run: indexMemory, real: true},
+	{name: "memory of a provider index", rows: []string{"ipni-mem-write", "ipni-mem-node"}, run: indexMemory, real: true},
 }
