@@ -119,7 +119,9 @@ func (s *Store) exportCompact(ctx context.Context, r valuestore.Range, yield fun
 		mh         multihash.Multihash // of that key
 		run        []SealedRecord      // that share the short key
 	)
-	for rec, err := range s.values.Range(ctx, stored(r)) {
+	kept := r
+	clear(kept.From[shortKey:]) // the ends of keys may be zeros
+	for rec, err := range s.values.Range(ctx, kept) {
 		var o *owner
 		if err == nil {
 			o, err = s.owner(ctx, rec.Value)
@@ -143,16 +145,6 @@ func (s *Store) exportCompact(ctx context.Context, r valuestore.Range, yield fun
 	}
 	yieldSorted(run, yield)
 	return nil
-}
-
-// stored returns the range that r may have in a value store which yields zeros for the
-// ends of keys.
-func stored(r valuestore.Range) valuestore.Range {
-	clear(r.From[shortKey:])
-	for i := shortKey; i < len(r.To); i++ {
-		r.To[i] = 0xff
-	}
-	return r
 }
 
 // ExportMetadata yields encrypted metadata with keys between from and to, both inclusive, in

@@ -2,9 +2,11 @@ package storehttp_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"runtime"
 	"testing"
@@ -60,8 +62,12 @@ func TestMarks(t *testing.T) {
 	const head, end = 4, 65
 	body := one[head : len(one)-2*end]
 	first, second := one[len(one)-2*end:len(one)-end], two[len(two)-2*end:len(two)-end]
+	none := bytes.Clone(first)
+	none[1+48+7] = 0
+	binary.BigEndian.PutUint32(none[end-4:], crc32.Checksum(none[:end-4], crc32.MakeTable(crc32.Castagnoli)))
 	for name, parts := range map[string][][]byte{
 		"of nothing": {one[:head], first},
+		"of none":    {one[:head], none},
 		"twice":      {one[:head], body, first, first},
 		"too many":   {one[:head], body, second},
 		"too few":    {one[:head], body, body, first},

@@ -240,9 +240,12 @@ func TestExportLiars(t *testing.T) {
 		f.Kind = storehttp.Metadata
 		return f
 	}
-	large := storehttp.Frame{Kind: storehttp.Values, Group: group(1)}
-	for i := range 30_000 {
-		large.Records = large.Records.Append(dhash.Key{'b', byte(i >> 16), byte(i >> 8), byte(i)}, make([]byte, 120))
+	large := func(first byte) storehttp.Frame {
+		f := storehttp.Frame{Kind: storehttp.Values, Group: group(1)}
+		for i := range 20_000 {
+			f.Records = f.Records.Append(dhash.Key{first, byte(i >> 16), byte(i >> 8), byte(i)}, make([]byte, 120))
+		}
+		return f // of 3,060,000 bytes
 	}
 	r := valuestore.Range{From: dhash.Key{'b'}, To: dhash.Key{'y'}}
 	for name, c := range map[string]struct {
@@ -265,8 +268,8 @@ func TestExportLiars(t *testing.T) {
 		"metadata back":        {[]storehttp.Frame{metadata("c", "1"), metadata("b", "1")}, -1, -1},
 		"metadata twice":       {[]storehttp.Frame{metadata("c", "1"), metadata("c", "1")}, -1, -1},
 		"metadata of nothing":  {[]storehttp.Frame{metadata("c", "")}, -1, -1},
-		"a window too large":   {[]storehttp.Frame{large, large, mark}, -1, -1},
-		"a window of 4 MiB":    {[]storehttp.Frame{{Kind: storehttp.Values, Group: group(1), Records: large.Records[:153*20_000]}, mark}, 20_000, -1},
+		"a window too large":   {[]storehttp.Frame{large('b'), large('c'), mark}, -1, -1},
+		"large windows":        {[]storehttp.Frame{large('b'), mark, large('c'), mark}, 40_000, -1},
 	} {
 		stream := frames(t, c.frames...)
 		n, m := -1, -1
@@ -350,8 +353,14 @@ func TestSourceOutOfOrder(t *testing.T) {
 		},
 	} {
 		c := newClient(t, exporting(t, source{next, 3, make(chan struct{})}, 0), nil)
-		if got, err := collect(c.ExportSealed(t.Context(), cluster.PartitionRange(1)), cloneRecord); err == nil || errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s: %d records, %v", name, len(got), err)
+		n := 0
+		var last error
+		for _, err := range c.Export(t.Context(), cluster.PartitionRange(1)) { // which sorts nothing
+			last = err
+			n++
+		}
+		if last == nil || errors.Is(last, fs.ErrNotExist) {
+			t.Errorf("%s: %d frames, %v", name, n, last)
 		}
 	}
 }
@@ -375,11 +384,51 @@ func TestStalledReader(t *testing.T) {
 	if _, err := collect(c.ExportSealed(t.Context(), valuestore.Everything()), cloneRecord); err == nil {
 		t.Error("no time, and an answer")
 	}
-	c = newClient(t, node(t, m, &storehttp.Options{Authorize: everybody, Stall: time.Second}), nil)
-	for range 3 {
-		if got, err := collect(c.ExportSealed(t.Context(), valuestore.Everything()), cloneRecord); err != nil || len(got) != 1 {
-			t.Errorf("%d records, %v", len(got), err)
-		}
+	const stall = 300 * time.Millisecond
+	c = newClient(t, node(t, m, &storehttp.Options{Authorize: everybody, Stall: stall}), nil)
+	if got, err := collect(c.ExportSealed(t.Context(), valuestore.Everything()), cloneRecord); err != nil || len(got) != 1 {
+		t.Errorf("%d records, %v", len(got), err)
+	}
+	time.Sleep(stall + stall/10)
+	if err := c.PutSealed(t.Context(), group(1), records(1)); err != nil { // on the same connection
+		t.Error(err)
+	}
+}
+
+// firstPut is a store that says when it is first written to.
+type firstPut struct {
+	*memory
+	put chan struct{}
+}
+
+func (f firstPut) PutSealed(ctx context.Context, g ipni.SealedGroup, records valuestore.Records) error {
+	select {
+	case f.put <- struct{}{}:
+	default:
+	}
+	return f.memory.PutSealed(ctx, g, records)
+}
+
+// TestSmallFrames sends frames of many groups, which wait for others, but not for the end.
+func TestSmallFrames(t *testing.T) {
+	s := firstPut{newMemory(), make(chan struct{}, 1)}
+	server := httptest.NewServer(storehttp.New(s, &storehttp.Options{Authorize: everybody}))
+	t.Cleanup(server.Close)
+	var all []storehttp.Frame
+	for i := range 12_000 { // 200 bytes each
+		all = append(all, storehttp.Frame{Kind: storehttp.Values, Group: ipni.SealedGroup{Epoch: uint64(i)}, Records: records(1)})
+	}
+	stream := frames(t, all...)
+	r, w := io.Pipe()
+	go func() {
+		w.Write(stream[:len(stream)-1])
+		<-s.put
+		w.Write(stream[len(stream)-1:])
+		w.Close()
+	}()
+	res, text := post(t, "PUT", server.URL+"/multihash", map[string]string{"Content-Type": storehttp.MediaType}, r)
+	if res.StatusCode != http.StatusAccepted || len(s.records) != len(all) {
+		t.Errorf("%s %q, %d records", res.Status, text, len(s.records))
 	}
 }
 
