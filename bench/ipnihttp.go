@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -23,14 +24,16 @@ type recordServer struct {
 	system  string
 	dir     string
 	start   func(ctx context.Context) (*server, error)
-	finds   func(ctx context.Context) (*server, error) // of the same records, for lookups alone; nil is start
-	writes  string                                     // URL that takes records
-	records uint64                                     // that it holds
+	writes  string // address that takes records, if it is another than that of lookups
+	records uint64 // that it holds
 	*server
 }
 
 // indexOverHTTP writes records by JSON to a node and to dhstore, the same bodies, and looks them up.
 func indexOverHTTP(ctx context.Context, b *bench) error {
+	if b.binary == "" {
+		return nil
+	}
 	n := b.scale.index
 	dir, err := b.room(int64(n)*700 + 2*gib)
 	if err != nil {
@@ -69,27 +72,20 @@ func indexOverHTTP(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// nodeOfRecords is a node with the default memory. What takes records is its store alone, as a
-// server of its own.
+// nodeOfRecords is a node with the default memory. Records come through its own listener for them.
 func (b *bench) nodeOfRecords(ctx context.Context, dir string) (*recordServer, error) {
 	home, err := b.newHome(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
 	s := &recordServer{system: sysHashstream, dir: filepath.Join(home, "ipni")}
 	s.start = func(ctx context.Context) (*server, error) {
-		return startServer(ctx, nil, b.self, "records-serve", "-dir", s.dir)
+		if s.writes, err = freeAddress(); err != nil {
+			return nil, err
+		}
+		return b.startHashstream(ctx, home, "HASHSTREAM_IPNI_ROLES=store,find", "HASHSTREAM_SHARD_LISTEN="+s.writes)
 	}
-	s.finds = func(ctx context.Context) (*server, error) {
-		return b.startHashstream(ctx, home, "HASHSTREAM_IPNI_ROLES=store,find")
-	}
-	return s, err
-}
-
-// swap ends the server and starts another on the same records.
-func (s *recordServer) swap(ctx context.Context, start func(context.Context) (*server, error)) (err error) {
-	if err := interrupt(s.server); err != nil {
-		return err
-	}
-	s.server, err = start(ctx)
-	return err
+	return s, nil
 }
 
 // up starts the server.
@@ -98,11 +94,17 @@ func (s *recordServer) up(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if s.server, err = s.start(ctx); err != nil {
-		return err
+	s.server, err = s.start(ctx)
+	return err
+}
+
+// put writes records.
+func (s *recordServer) put(ctx context.Context, b *bench, p put) (putDone, error) {
+	p.url, p.conns, p.batch = "http://"+cmp.Or(s.writes, s.addr), putConns, putBatch
+	if p.long == 0 {
+		p.long = time.Hour
 	}
-	s.writes = "http://" + s.addr
-	return nil
+	return b.runPut(ctx, p)
 }
 
 // fill writes n records and waits until all are merged.
@@ -111,7 +113,7 @@ func (s *recordServer) fill(ctx context.Context, b *bench, n uint64) error {
 		return err
 	}
 	start := time.Now()
-	done, err := b.runPut(ctx, put{url: s.writes, records: n, long: time.Hour, conns: putConns, batch: putBatch})
+	done, err := s.put(ctx, b, put{records: n})
 	if err != nil {
 		return err
 	}
@@ -155,11 +157,6 @@ func lookupRates(ctx context.Context, b *bench, servers []*recordServer) error {
 		if err := readFiles(s.dir); err != nil {
 			return err
 		}
-		if s.finds != nil {
-			if err := s.swap(ctx, s.finds); err != nil {
-				return err
-			}
-		}
 	}
 	least, leastScript, err := b.leastHandler(ctx, servers[0])
 	if err != nil {
@@ -183,14 +180,6 @@ func lookupRates(ctx context.Context, b *bench, servers []*recordServer) error {
 			if round == 0 {
 				b.note("GET, %s: %.1f µs of CPU a lookup.", s.system, m.cpu.Seconds()*1e6/float64(m.requests))
 			}
-		}
-	}
-	for _, s := range servers {
-		if s.finds != nil {
-			if err := s.swap(ctx, s.start); err != nil {
-				return err
-			}
-			s.writes = "http://" + s.addr
 		}
 	}
 	return nil
@@ -243,7 +232,7 @@ func lookupsDuringWrites(ctx context.Context, b *bench, servers []*recordServer)
 			var done putDone
 			go func() {
 				var err error
-				done, err = b.runPut(ctx, put{url: s.writes, first: s.records, records: absent, long: long + b.scale.load/5, conns: putConns, batch: putBatch})
+				done, err = s.put(ctx, b, put{first: s.records, records: absent, long: long + b.scale.load/5})
 				writing <- err
 			}()
 			time.Sleep(b.scale.load / 5) // it has begun to write
@@ -269,7 +258,7 @@ func lookupsDuringWrites(ctx context.Context, b *bench, servers []*recordServer)
 // firstOfMany writes many values of one key, and asks for them.
 func firstOfMany(ctx context.Context, b *bench, servers []*recordServer) error {
 	for _, s := range servers {
-		if _, err := b.runPut(ctx, put{url: s.writes, first: absent, records: hotValues, long: time.Hour, conns: putConns, batch: putBatch, hot: true}); err != nil {
+		if _, err := s.put(ctx, b, put{first: absent, records: hotValues, hot: true}); err != nil {
 			return err
 		}
 		fresh, _, err := firstByte(ctx, s.addr, hotValues)
@@ -277,7 +266,7 @@ func firstOfMany(ctx context.Context, b *bench, servers []*recordServer) error {
 			return fmt.Errorf("%s: %w", s.system, err)
 		}
 		// Other records push them out of memory.
-		if _, err := b.runPut(ctx, put{url: s.writes, first: s.records, records: b.scale.index / 5, long: time.Hour, conns: putConns, batch: putBatch}); err != nil {
+		if _, err := s.put(ctx, b, put{first: s.records, records: b.scale.index / 5}); err != nil {
 			return err
 		}
 		if _, err := quiet(ctx, s.server); err != nil {

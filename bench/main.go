@@ -68,7 +68,6 @@ var childCommands = map[string]func(args []string) error{
 	"relay-serve":    relayServe,
 	"values-fill":    valuesFill,
 	"merges-put":     mergesPut,
-	"records-serve":  recordsServe,
 	"chain-serve":    chainServe,
 }
 
