@@ -188,7 +188,7 @@ func (n *node) adStatus(c fmt.Stringer) adStatus {
 // eventually waits until f is true.
 func (n *node) eventually(what string, f func() bool) {
 	n.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !f(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !f(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			n.t.Fatalf("did not happen: %s", what)
 		}

@@ -63,7 +63,7 @@ func (a commands) serve(ctx context.Context, set map[string]string) error {
 		Log:     a.Err,
 		Notify:  func(message string) { a.Notef("%s", message) },
 		Ready: func(s control.Status) {
-			for _, name := range []string{"gateway", "admin"} {
+			for _, name := range []string{"gateway", "shard", "admin"} {
 				if url := s.Addresses[name]; url != "" {
 					fmt.Fprintln(a.Out, name, url)
 				}

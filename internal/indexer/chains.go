@@ -2,7 +2,6 @@ package indexer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -142,6 +141,3 @@ func closeChain(c ipni.Chain) error {
 	}
 	return nil
 }
-
-// absent reports whether a publisher said that it has something not.
-func absent(err error) bool { return errors.Is(err, fs.ErrNotExist) }

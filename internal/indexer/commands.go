@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
 
+	"github.com/hashstream/hashstream/ipni/cluster"
 	"github.com/hashstream/hashstream/ipni/ingest"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/ingesthttp"
 	"github.com/hashstream/hashstream/ipni/publish"
@@ -55,12 +56,16 @@ type Report struct {
 	Frozen     bool                         `json:"frozen,omitempty"`
 	Waits      string                       `json:"waits,omitempty"` // why nothing is ingested
 	Publishers []ingesthttp.PublisherStatus `json:"publishers,omitempty"`
-	Rules      map[string]string            `json:"rules,omitempty"` // by peer: allowed or blocked
-	Head       string                       `json:"head,omitempty"`  // of the own chain
+	Rules      map[string]string            `json:"rules,omitempty"`      // by peer: allowed or blocked
+	Head       string                       `json:"head,omitempty"`       // of the own chain
+	Partitions map[cluster.State]int        `json:"partitions,omitempty"` // of the shared index that lie here, by state
 }
 
-// Command does what a [Request] in args asks, and writes what it answers to out as JSON.
+// Command does what a [Request] or an inspect.Request in args asks, and writes what it answers to out as JSON.
 func (s *Service) Command(ctx context.Context, args []byte, out io.Writer) error {
+	if is, err := s.inspect(ctx, args, out); is {
+		return err
+	}
 	var r Request
 	if err := json.Unmarshal(args, &r); err != nil {
 		return fmt.Errorf("indexer: command: %w: %w", fs.ErrInvalid, err)
@@ -157,8 +162,9 @@ func (s *Service) report(ctx context.Context, publisher string) (*Report, error)
 			r.Head = head.String()
 		}
 	}
-	if s.ingester == nil {
-		return r, nil
+	var err error
+	if r.Partitions, err = s.shard.Copies(ctx); err != nil || s.ingester == nil {
+		return r, err
 	}
 	r.Frozen = s.ingester.Frozen()
 	if _, err := s.ingester.Paused(); err != nil {
@@ -178,7 +184,6 @@ func (s *Service) report(ctx context.Context, publisher string) (*Report, error)
 		}
 		only = id
 	}
-	var err error
 	r.Publishers, err = announced{s.ingester}.Publishers(ctx, only)
 	return r, err
 }

@@ -51,13 +51,24 @@ func (s *Service) routes() []route {
 		add(routinghttp.NewHandler(s.finder, &routinghttp.Options{HitAge: caching(age.TTL.Std()), MissAge: caching(age.NegativeTTL.Std()), Logger: s.log}), "/routing/v1/")
 	}
 	if s.ingester != nil {
-		add(ingesthttp.New(announced{s.ingester}, &ingesthttp.Options{Version: s.node.Version, Logger: s.log}),
+		add(ingesthttp.New(handing{announced{s.ingester}, s.shard}, &ingesthttp.Options{Version: s.node.Version, Logger: s.log}),
 			"/announce", "/ingest/announce", "/register", "/sync/")
 	}
 	if s.publisher != nil {
 		add(ipnisync.Handler(s.publisher, s.key, &ipnisync.HandlerOptions{Log: s.log}), ipnisync.Path+"/")
 	}
 	return all
+}
+
+// Shard returns the handler of the listener at shard.listen, or nil if there is none.
+func (s *Service) Shard() http.Handler {
+	if s.config.Shard.Listen == "" {
+		return nil
+	}
+	if s.ingester == nil {
+		return s.shard.Handler(nil)
+	}
+	return s.shard.Handler(ingesthttp.New(announced{s.ingester}, &ingesthttp.Options{Version: s.node.Version, Logger: s.log}))
 }
 
 // lookups is the handler of lookups.

@@ -6,10 +6,12 @@ import (
 	"io/fs"
 	"log/slog"
 	"syscall"
+	"time"
 
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/hashstream/hashstream/internal/indexer/shard"
 	"github.com/hashstream/hashstream/ipni/ingest"
 	"github.com/hashstream/hashstream/ipni/ingest/policy"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
@@ -19,11 +21,19 @@ import (
 // announceTopic is where libp2p peers announce advertisements.
 const announceTopic = "/indexer/ingest/mainnet"
 
+// leaseSlice is how long a turn lasts at most where publishers pass from node to node: shorter
+// than what a node that lost a lease has left (see package assign).
+const leaseSlice = 3 * time.Second
+
 func (s *Service) openIngest(context.Context) error {
 	if !s.has(RoleIngest) {
 		return nil
 	}
 	c := s.config.Ingest
+	slice := time.Duration(0)
+	if s.shard.Together() {
+		slice = leaseSlice
+	}
 	s.ingester = ingest.New(s.state, s.index, s.registry, s.chains.open, &ingest.Options{
 		Policy: &policy.Options{
 			DenyByDefault: c.Publishers == "listed",
@@ -31,6 +41,8 @@ func (s *Service) openIngest(context.Context) error {
 			AllowPrivate:  c.AllowPrivate,
 		},
 		Unaddressed:  s.chains.mirror != nil && s.chains.mode != "publisher",
+		Owns:         s.shard.Owns,
+		Slice:        slice,
 		Frozen:       s.full,
 		Workers:      c.Workers,
 		AdRate:       c.Rate,
@@ -164,4 +176,15 @@ func publisherStatus(st ingest.Status) ingesthttp.PublisherStatus {
 		Ads: st.Ads, Skipped: st.Skipped, Multihashes: st.Multihashes, Lag: st.Lag, Error: st.Error, ErrorTime: st.ErrorAt,
 		Next: st.Next, Active: st.Active, Inactive: st.Inactive, Blocked: st.Blocked, Frozen: st.Deferred,
 	}
+}
+
+// handing passes announcements on to the node that follows the publisher.
+type handing struct {
+	announced
+	shard *shard.Shard
+}
+
+// Announce tells that a publisher has something new.
+func (h handing) Announce(ctx context.Context, ad cid.Cid, publisher peer.AddrInfo) error {
+	return h.shard.Announce(ctx, h.announced.Ingester, ad, publisher)
 }

@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,6 +27,7 @@ import (
 
 	"github.com/hashstream/hashstream/internal/backends"
 	"github.com/hashstream/hashstream/internal/config"
+	"github.com/hashstream/hashstream/internal/indexer/shard"
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/find"
 	"github.com/hashstream/hashstream/ipni/ingest"
@@ -65,25 +67,18 @@ type Service struct {
 
 	values    *backends.Values // nil without the role store
 	store     *store.Store     // the same
-	index     indexed
+	index     shard.Index
 	registry  *registry.Registry
 	ingester  *ingest.Ingester   // nil without the role ingest
 	finder    ipni.Finder        // nil without the role find
 	publisher *publish.Publisher // nil without the role publish
 	chains    *chains
 	copier    *copier // nil without a mirror that is written
+	shard     *shard.Shard
 
 	mu      sync.Mutex
 	address string // of the gateway
 	closers []io.Closer
-}
-
-// indexed is where records are written and looked up: the store of this node, or the
-// nodes of a cluster.
-type indexed interface {
-	ipni.Sink
-	ipni.Lookup
-	ipni.SealedReader
 }
 
 // Wanted reports whether c names a role.
@@ -100,7 +95,7 @@ func Open(ctx context.Context, c config.Config, n Node) (_ *Service, err error) 
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	for _, step := range []func(context.Context) error{s.openState, s.openStore, s.openChains, s.openIngest, s.openFind, s.openPublish} {
+	for _, step := range []func(context.Context) error{s.openState, s.openStore, s.openShard, s.openChains, s.openIngest, s.openFind, s.openPublish} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -149,7 +144,7 @@ func (s *Service) openState(ctx context.Context) error {
 
 func (s *Service) openStore(ctx context.Context) error {
 	if !s.has(RoleStore) {
-		return fmt.Errorf("indexer: ipni.roles: a node needs the role %q: %w", RoleStore, fs.ErrInvalid)
+		return nil
 	}
 	var err error
 	if s.values, err = backends.OpenValues(ctx, s.config, s.node.Backend); err != nil {
@@ -157,8 +152,42 @@ func (s *Service) openStore(ctx context.Context) error {
 	}
 	s.closers = append(s.closers, s.values)
 	s.store, err = store.Open(ctx, s.values, s.values.Rows, &store.Options{Compact: s.config.IPNI.Mode == "compact"})
-	s.index = s.store
 	return err
+}
+
+// maxToken bounds a token file, in bytes.
+const maxToken = 4 << 10
+
+// openShard makes the node one of a cluster, if it shares a state.
+func (s *Service) openShard(context.Context) error {
+	o := shard.Options{Config: s.config.Shard, Store: s.store, ID: s.id, Full: s.full, Version: s.node.Version, Log: s.log}
+	if s.config.IPNI.State != "" {
+		o.State = s.state
+	}
+	if file := s.config.Shard.TokenFile; file != "" {
+		data, err := readSmall(s.path(file), maxToken)
+		if err != nil {
+			return fmt.Errorf("indexer: shard.token_file: %w", err)
+		}
+		if o.Token = strings.TrimSpace(string(data)); o.Token == "" {
+			return fmt.Errorf("indexer: shard.token_file %s is empty: %w", file, fs.ErrInvalid)
+		}
+	}
+	var err error
+	if s.shard, err = shard.Open(o); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.shard)
+	s.index = s.shard.Index()
+	return nil
+}
+
+// follower returns the ingester as other nodes know it, nil without one.
+func (s *Service) follower() shard.Follower {
+	if s.ingester == nil {
+		return nil
+	}
+	return s.ingester
 }
 
 func (s *Service) openFind(context.Context) error {
@@ -174,15 +203,17 @@ func (s *Service) openFind(context.Context) error {
 }
 
 // Run works until ctx ends: it follows chains and advertises what the node holds. gateway
-// is the URL of the node's public listener.
-func (s *Service) Run(ctx context.Context, gateway string) error {
+// is the URL of the node's public listener, records that of the one for [Service.Shard].
+func (s *Service) Run(ctx context.Context, gateway, records string) error {
 	s.mu.Lock()
 	s.address = gateway
 	s.mu.Unlock()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var running sync.WaitGroup
-	for name, part := range map[string]func(context.Context) error{"ingest": s.runIngest, "mirror": s.runMirror, "publish": s.runPublish} {
+	for name, part := range map[string]func(context.Context) error{"ingest": s.runIngest, "mirror": s.runMirror, "shard": func(ctx context.Context) error {
+		return s.shard.Run(ctx, records, s.follower())
+	}, "publish": s.runPublish} {
 		running.Go(func() {
 			if err := part(ctx); err != nil && ctx.Err() == nil {
 				cancel(fmt.Errorf("indexer: %s: %w", name, err))

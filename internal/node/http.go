@@ -104,6 +104,14 @@ func (n *server) newServer(h http.Handler) *http.Server {
 	}
 }
 
+// shardServer takes records of other nodes and writers, whose bodies are long. The handler
+// watches over their progress.
+func (n *server) shardServer() *http.Server {
+	s := n.newServer(n.indexer.Shard())
+	s.ReadTimeout = 0
+	return s
+}
+
 func (n *server) adminServer() *http.Server {
 	return n.newServer(obs.Admin(&obs.AdminOptions{
 		Metrics:   n.metrics,

@@ -106,7 +106,22 @@ func (n *server) run(ctx context.Context) error {
 		}
 		listeners = append(listeners, listener{admin, n.adminServer()})
 	}
+	if n.indexer != nil && n.config.Shard.Listen != "" {
+		shard, err := n.listen("shard", n.config.Shard.Listen, false)
+		if err != nil {
+			return errors.Join(err, closeAll(listeners))
+		}
+		listeners = append(listeners, listener{shard, n.shardServer()})
+	}
 	return n.serve(ctx, listeners)
+}
+
+func closeAll(listeners []listener) error {
+	var errs []error
+	for _, l := range listeners {
+		errs = append(errs, l.Listener.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // open opens the stores and what observes them.
@@ -203,7 +218,7 @@ func (n *server) serve(ctx context.Context, listeners []listener) error {
 	})
 	if n.indexer != nil {
 		running.Go(func() {
-			if err := n.indexer.Run(background, n.addresses["gateway"]); err != nil {
+			if err := n.indexer.Run(background, n.addresses["gateway"], n.addresses["shard"]); err != nil {
 				cancel(err)
 			}
 		})

@@ -33,7 +33,8 @@ func Group(a *app.App) *cobra.Command {
 	c := commands{a}
 	return app.Group("ipni", "Look after the provider index: publishers, providers, what this node advertises",
 		c.statusCommand(), c.syncCommand(), c.listCommand(indexer.OpAllow), c.listCommand(indexer.OpBlock), c.listCommand(indexer.OpUnlist),
-		c.removeCommand(), c.importCommand(), c.freezeCommand(), c.advertiseCommand())
+		c.removeCommand(), c.importCommand(), c.freezeCommand(), c.advertiseCommand(),
+		c.verifyCommand(), c.backupCommand(), c.restoreCommand(), c.coverageCommand())
 }
 
 // do asks the node of this home for something and decodes what it answers into v, which may be nil.

@@ -36,6 +36,7 @@ type Agent struct {
 	dial    func(cluster.Member) (cluster.Node, error)
 	opts    Options
 	limit   *rate.Limiter
+	room    chan struct{} // holds one when a job has ended
 
 	mu      sync.Mutex
 	jobs    map[byte]*job
@@ -57,6 +58,7 @@ func NewAgent(store kv.Store, members *cluster.Members, session *cluster.Session
 	a := &Agent{
 		store: store, table: cluster.NewTable(store), members: members, session: session,
 		lease: cluster.NewLease(store, members.Timing()), replica: replica, dial: dial, jobs: map[byte]*job{},
+		room: make(chan struct{}, 1),
 	}
 	if o != nil {
 		a.opts = *o
@@ -91,6 +93,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
+		case <-a.room: // the next one need not wait
 		case <-time.After(a.opts.Interval):
 		}
 	}
@@ -261,8 +264,13 @@ func (a *Agent) done(p byte, j *job, err error) {
 	defer a.mu.Unlock()
 	a.running--
 	j.cancel = nil
-	if err == nil {
-		a.replica.end(p)
-		delete(a.jobs, p)
+	if err != nil {
+		return // to be tried again after the interval
+	}
+	a.replica.end(p)
+	delete(a.jobs, p)
+	select {
+	case a.room <- struct{}{}:
+	default:
 	}
 }

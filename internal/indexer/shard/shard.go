@@ -1,0 +1,284 @@
+// Package shard makes a node one of those that share a provider index: it keeps
+// records for the others and reads theirs, and follows its share of the publishers.
+//
+// # Errors
+//
+// What cannot work as configured matches [io/fs.ErrInvalid].
+//
+// A Shard is safe for concurrent use.
+package shard
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/hashstream/hashstream/internal/config"
+	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/ipni/assign"
+	"github.com/hashstream/hashstream/ipni/cluster"
+	"github.com/hashstream/hashstream/ipni/cluster/local"
+	"github.com/hashstream/hashstream/ipni/cluster/rebalance"
+	"github.com/hashstream/hashstream/ipni/cluster/router"
+	"github.com/hashstream/hashstream/ipni/ingest"
+	"github.com/hashstream/hashstream/ipni/ipnihttp"
+	"github.com/hashstream/hashstream/ipni/ipnihttp/storehttp"
+	"github.com/hashstream/hashstream/ipni/ipnihttp/wire"
+	"github.com/hashstream/hashstream/ipni/store"
+	"github.com/hashstream/hashstream/kv"
+)
+
+// Options say what the node brings.
+type Options struct {
+	Config  config.Shard
+	State   kv.Store     // that nodes share, nil for a node that is alone
+	Store   *store.Store // records of this node, nil if it keeps none
+	ID      peer.ID      // names the node if the configuration does not
+	Token   string       // that nodes and writers show; empty lets in this machine alone
+	Full    func() bool  // the disk of the records takes no more
+	Version string
+	Log     *slog.Logger
+}
+
+// Follower follows the chains of publishers, as [ingest.Ingester] does.
+type Follower interface {
+	Announce(ctx context.Context, ad cid.Cid, publisher peer.AddrInfo) error
+	Status(ctx context.Context, publisher peer.ID) (ingest.Status, error)
+	Statuses(ctx context.Context) ([]ingest.Status, error)
+}
+
+// Index is where records are written and looked up.
+type Index interface {
+	ipni.Sink
+	ipni.Lookup
+	ipni.SealedReader
+}
+
+// Shard is a node among others.
+type Shard struct {
+	o       Options
+	members *cluster.Members
+	router  *router.Router     // nil if the node is alone
+	replica *rebalance.Replica // nil without records
+	leases  *assign.Table
+
+	mu      sync.Mutex
+	agent   *rebalance.Agent // once the node has joined, if it has records
+	held    map[peer.ID]bool
+	clients map[string]*storehttp.Client // by URL
+}
+
+// Open makes a node one of a cluster, if it has a state to share. Close must be called.
+func Open(o Options) (*Shard, error) {
+	sh := &Shard{o: o, held: map[peer.ID]bool{}, clients: map[string]*storehttp.Client{}}
+	if o.Store != nil {
+		sh.replica = rebalance.NewReplica(local.New(o.Store), 0)
+	}
+	switch {
+	case o.State == nil && o.Store == nil:
+		return nil, fmt.Errorf("shard: a node without the role \"store\" needs others: set ipni.state: %w", fs.ErrInvalid)
+	case o.State == nil:
+		return sh, nil
+	case o.Store != nil && o.Store.Compact():
+		return nil, fmt.Errorf("shard: ipni.mode \"compact\" is for a node that is alone: %w", fs.ErrInvalid)
+	case o.Store != nil && o.Config.Listen == "":
+		return nil, fmt.Errorf("shard: shard.listen is needed for others to reach the records of this node: %w", fs.ErrInvalid)
+	}
+	sh.members = cluster.NewMembers(o.State, cluster.Timing{})
+	sh.router = router.New(o.State, sh.dial, nil)
+	sh.leases = assign.NewTable(o.State)
+	return sh, nil
+}
+
+// Index returns the index of all nodes, or of this one if it is alone.
+func (sh *Shard) Index() Index {
+	if sh.router != nil {
+		return sh.router
+	}
+	return sh.o.Store
+}
+
+// Together reports whether the node shares its index with others.
+func (sh *Shard) Together() bool { return sh.router != nil }
+
+// name is that of this node among the members.
+func (sh *Shard) name() string {
+	if name := sh.o.Config.Name; name != "" {
+		return name
+	}
+	return sh.o.ID.String()
+}
+
+// dial returns the way to the store of a member.
+func (sh *Shard) dial(m cluster.Member) (cluster.Node, error) {
+	if m.ID == sh.name() && sh.replica != nil {
+		return sh.replica, nil
+	}
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if c, ok := sh.clients[m.URL]; ok {
+		return c, nil
+	}
+	c, err := storehttp.NewClient(m.URL, &storehttp.ClientOptions{CallerOptions: wire.CallerOptions{Header: sh.credentials()}})
+	if err == nil {
+		sh.clients[m.URL] = c
+	}
+	return c, err
+}
+
+// memberHeader names the node that writes to this one's records. Who does not send it
+// writes to the index.
+const memberHeader = "Hashstream-Member"
+
+// credentials is what this node shows to others.
+func (sh *Shard) credentials() http.Header {
+	h := http.Header{memberHeader: {sh.name()}}
+	if sh.o.Token != "" {
+		h.Set("Authorization", "Bearer "+sh.o.Token)
+	}
+	return h
+}
+
+// Close closes the connections to others.
+func (sh *Shard) Close() error {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	var errs []error
+	for _, c := range sh.clients {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// authorize lets in who shows the token; without one, who is on this machine.
+func (sh *Shard) authorize(r *http.Request) error {
+	if sh.o.Token == "" {
+		host, _, _ := net.SplitHostPort(r.RemoteAddr)
+		if addr, err := netip.ParseAddr(host); err == nil && addr.IsLoopback() {
+			return nil
+		}
+		return wire.Refuse(http.StatusForbidden, "only this machine may write: shard.token_file is not set")
+	}
+	shown := sha256.Sum256([]byte(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")))
+	want := sha256.Sum256([]byte(sh.o.Token))
+	if subtle.ConstantTimeCompare(shown[:], want[:]) != 1 {
+		return wire.Refuse(http.StatusUnauthorized, "show the token: Authorization: Bearer …")
+	}
+	return nil
+}
+
+// Handler returns the handler of the listener at shard.listen: other nodes write to the
+// records of this one, foreign writers to the index of all. announces takes announcements that
+// other nodes pass on; nil if this node follows nobody.
+func (sh *Shard) Handler(announces http.Handler) http.Handler {
+	var own, all http.Handler = http.NotFoundHandler(), http.NotFoundHandler()
+	if sh.replica != nil {
+		reads := ipnihttp.New(ipnihttp.Index{Sealed: sh.replica}, &ipnihttp.Options{Version: sh.o.Version, HitAge: -1, MissAge: -1, Logger: sh.o.Log})
+		own = storehttp.New(sh.replica, &storehttp.Options{Authorize: sh.authorize, Exporter: sh.replica, Reads: reads, Logger: sh.o.Log})
+		all = own
+	}
+	if sh.router != nil {
+		all = storehttp.New(sh.router, &storehttp.Options{Authorize: sh.authorize, Logger: sh.o.Log})
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		write := r.Method == http.MethodPut || r.Method == http.MethodDelete || r.Method == http.MethodPost
+		switch {
+		case r.URL.Path == "/announce" && announces != nil:
+			announces.ServeHTTP(w, r)
+		case write && r.Header.Get(memberHeader) == "":
+			all.ServeHTTP(w, r)
+		default:
+			own.ServeHTTP(w, r)
+		}
+	})
+}
+
+// Run is a member of the cluster until ctx ends. url is where others reach the listener
+// of [Shard.Handler], if the configuration does not say so; follower is nil if this node
+// follows nobody. A node that is alone has nothing to do.
+func (sh *Shard) Run(ctx context.Context, url string, follower Follower) error {
+	if sh.router == nil {
+		return nil
+	}
+	if sh.o.Config.URL != "" {
+		url = sh.o.Config.URL
+	}
+	self := cluster.Member{ID: sh.name(), URL: url}
+	if sh.replica != nil {
+		self.Roles = append(self.Roles, cluster.RoleStore)
+	}
+	if follower != nil {
+		self.Roles = append(self.Roles, cluster.RoleIngest)
+	}
+	session, err := sh.members.Join(ctx, self)
+	if err != nil {
+		return err
+	}
+	parts := []func(context.Context) error{session.Run, sh.router.Run, func(ctx context.Context) error { return sh.watchDisk(ctx, session) }}
+	if sh.replica != nil {
+		agent := rebalance.NewAgent(sh.o.State, sh.members, session, sh.replica, sh.dial, &rebalance.Options{Replicas: sh.o.Config.Replicas, Logger: sh.o.Log})
+		sh.mu.Lock()
+		sh.agent = agent
+		sh.mu.Unlock()
+		parts = append(parts, agent.Run)
+	}
+	if follower != nil {
+		if err := sh.follow(ctx, follower); err != nil {
+			return err
+		}
+		assigner := assign.New(sh.o.State, sh.members, session, &assign.Options{Logger: sh.o.Log})
+		parts = append(parts, func(ctx context.Context) error {
+			return assigner.Run(ctx, func(ctx context.Context, l *assign.Lease) { sh.work(ctx, l, follower) })
+		})
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var running sync.WaitGroup
+	for _, part := range parts {
+		running.Go(func() { cancel(part(ctx)) })
+	}
+	running.Wait()
+	return context.Cause(ctx)
+}
+
+// watchDisk tells the others when this node takes no more.
+func (sh *Shard) watchDisk(ctx context.Context, session *cluster.Session) error {
+	frozen := false
+	for tick := time.NewTicker(5 * time.Second); ; {
+		if now := sh.o.Full(); now != frozen {
+			if err := session.Set(ctx, func(m *cluster.Member) { m.Frozen = now }); err == nil {
+				frozen = now
+			}
+		}
+		select {
+		case <-ctx.Done():
+			tick.Stop()
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// Copies counts the copies of partitions that this node has, by their state.
+func (sh *Shard) Copies(ctx context.Context) (map[cluster.State]int, error) {
+	sh.mu.Lock()
+	agent := sh.agent
+	sh.mu.Unlock()
+	if agent == nil {
+		return nil, nil
+	}
+	return agent.Copies(ctx)
+}
