@@ -244,7 +244,7 @@ func TestQuiet(t *testing.T) {
 		t.Errorf("an idle process rests since %s, %v", since.Sub(start), err)
 	}
 	rested := filepath.Join(t.TempDir(), "rested")
-	busy, err := spawn(nil, nil, "sh", "-c", "yes >/dev/null & sleep 3; kill $!; touch "+rested+"; exec sleep 60")
+	busy, err := spawn(nil, nil, "sh", "-c", "(ulimit -t 3; exec yes >/dev/null); touch "+rested+"; exec sleep 60")
 	if err != nil {
 		t.Fatal(err)
 	}
