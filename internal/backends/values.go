@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/hashstream/hashstream/internal/config"
+	"github.com/hashstream/hashstream/internal/obs/ipniobs"
 	"github.com/hashstream/hashstream/ipni/valuestore"
 	"github.com/hashstream/hashstream/ipni/valuestore/kvstore"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore"
@@ -22,8 +23,8 @@ type Values struct {
 	valuestore.Store
 	Rows kv.Store // groups and metadata
 	Dir  string   // on local disk, or empty
-	// Records counts the records, if the store does; else it is nil.
-	Records func() int64
+	// Stats counts what is stored, if the store does; else it is nil.
+	Stats func() ipniobs.StoreStats
 
 	closers []io.Closer
 }
@@ -71,7 +72,7 @@ func OpenValues(ctx context.Context, c config.Config, o *Options) (*Values, erro
 		return nil, fmt.Errorf("backends: values %s: %w", place.name, err)
 	}
 	v.Store, v.closers = s, append(v.closers, s)
-	v.Records = func() int64 { return s.Stats().Records }
+	v.Stats = func() ipniobs.StoreStats { return ipniobs.StoreStats(s.Stats()) }
 	rows, closer, err := openPebble(ctx, filepath.Join(v.Dir, "rows"), *o)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("backends: values %s: %w", place.name, err), v.Close())

@@ -46,9 +46,10 @@ func (s *Service) routes() []route {
 		}
 	}
 	if s.finder != nil {
-		add(s.lookups(), "/multihash/", "/cid/", "/encrypted/", "/metadata/", "/multihash", "/providers", "/providers/", "/stats", "/health", "/ready")
+		lookups, index := s.lookups()
+		add(lookups, "/multihash/", "/cid/", "/encrypted/", "/metadata/", "/multihash", "/providers", "/providers/", "/stats", "/health", "/ready")
 		age := s.config.Find
-		add(routinghttp.NewHandler(s.finder, &routinghttp.Options{HitAge: caching(age.TTL.Std()), MissAge: caching(age.NegativeTTL.Std()), Logger: s.log}), "/routing/v1/")
+		add(routinghttp.NewHandler(index.Finder, &routinghttp.Options{Done: s.node.Metrics.Routing, HitAge: caching(age.TTL.Std()), MissAge: caching(age.NegativeTTL.Std()), Logger: s.log}), "/routing/v1/")
 	}
 	if s.ingester != nil {
 		add(ingesthttp.New(handing{announced{s.ingester}, s.shard}, &ingesthttp.Options{Version: s.node.Version, Logger: s.log}),
@@ -71,13 +72,21 @@ func (s *Service) Shard() http.Handler {
 	return s.shard.Handler(ingesthttp.New(announced{s.ingester}, &ingesthttp.Options{Version: s.node.Version, Logger: s.log}))
 }
 
-// lookups is the handler of lookups.
-func (s *Service) lookups() http.Handler {
-	index := ipnihttp.Index{Finder: s.finder, Sealed: s.index, Providers: s.view(), Stats: s.stats}
-	return ipnihttp.New(index, &ipnihttp.Options{
+// lookups is the handler of lookups, and what it serves.
+func (s *Service) lookups() (http.Handler, ipnihttp.Index) {
+	o := &ipnihttp.Options{
 		Version: s.node.Version, HitAge: caching(s.config.Find.TTL.Std()), MissAge: caching(s.config.Find.NegativeTTL.Std()), Logger: s.log,
-	})
+		Done: s.node.Metrics.Lookup,
+	}
+	if s.scatter != nil {
+		o.Cascade, o.CascadeLabels = s.cascade, s.scatter.Labels()
+		o.Timeout = foreignTimeout
+	}
+	return ipnihttp.New(s.served, o), s.served
 }
+
+// foreignTimeout is how long a lookup may take that asks others.
+const foreignTimeout = 20 * time.Second
 
 // caching says how long caches may keep an answer as handlers want to be told it: not at all is
 // negative.
@@ -103,8 +112,8 @@ func (s *Service) allowed() func(peer.ID) bool {
 
 // stats counts the records of this node.
 func (s *Service) stats(context.Context) (model.Stats, error) {
-	if s.values != nil && s.values.Records != nil {
-		n := s.values.Records()
+	if s.values != nil && s.values.Stats != nil {
+		n := s.values.Stats().Records
 		return model.Stats{EntriesEstimate: n, EntriesCount: n}, nil
 	}
 	return model.Stats{}, fmt.Errorf("indexer: the store does not count its records: %w", fs.ErrNotExist)

@@ -34,7 +34,7 @@ func (s *Service) openIngest(context.Context) error {
 	if s.shard.Together() {
 		slice = leaseSlice
 	}
-	s.ingester = ingest.New(s.state, s.index, s.registry, s.chains.open, &ingest.Options{
+	s.ingester = ingest.New(s.state, s.node.Metrics.Sink(s.index), s.registry, s.chains.open, &ingest.Options{
 		Policy: &policy.Options{
 			DenyByDefault: c.Publishers == "listed",
 			AnyPublisher:  c.PublishFor == "any",
@@ -47,7 +47,7 @@ func (s *Service) openIngest(context.Context) error {
 		Workers:      c.Workers,
 		AdRate:       c.Rate,
 		PollInterval: c.Poll.Std(),
-		Trace:        s.traceIngest(),
+		Trace:        s.node.Metrics.Trace(s.traceIngest()),
 	})
 	if s.chains.writer != nil {
 		s.copier = newCopier(s)

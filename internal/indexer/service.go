@@ -14,11 +14,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -27,12 +25,16 @@ import (
 
 	"github.com/hashstream/hashstream/internal/backends"
 	"github.com/hashstream/hashstream/internal/config"
+	"github.com/hashstream/hashstream/internal/identity"
 	"github.com/hashstream/hashstream/internal/indexer/shard"
+	"github.com/hashstream/hashstream/internal/obs/ipniobs"
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/find"
 	"github.com/hashstream/hashstream/ipni/ingest"
+	"github.com/hashstream/hashstream/ipni/ipnihttp"
 	"github.com/hashstream/hashstream/ipni/publish"
 	"github.com/hashstream/hashstream/ipni/registry"
+	"github.com/hashstream/hashstream/ipni/scatter"
 	"github.com/hashstream/hashstream/ipni/store"
 	"github.com/hashstream/hashstream/kv"
 )
@@ -53,6 +55,7 @@ type Node struct {
 	Keys    kv.Store // of the node's index, which tells what is published
 	Version string
 	Log     *slog.Logger
+	Metrics *ipniobs.Metrics
 	Backend *backends.Options
 }
 
@@ -75,6 +78,8 @@ type Service struct {
 	chains    *chains
 	copier    *copier // nil without a mirror that is written
 	shard     *shard.Shard
+	scatter   *scatter.Scatter // nil without other indexers
+	served    ipnihttp.Index   // what lookups are answered from, with the role find
 
 	mu      sync.Mutex
 	address string // of the gateway
@@ -125,7 +130,7 @@ func (s *Service) path(name string) string {
 
 func (s *Service) openState(ctx context.Context) error {
 	var err error
-	if s.key, err = loadKey(s.path(s.config.IPNI.Key)); err != nil {
+	if s.key, err = identity.Load(s.path(s.config.IPNI.Key)); err != nil {
 		return err
 	}
 	if s.id, err = peer.IDFromPrivateKey(s.key); err != nil {
@@ -151,27 +156,25 @@ func (s *Service) openStore(ctx context.Context) error {
 		return err
 	}
 	s.closers = append(s.closers, s.values)
+	if s.values.Stats != nil {
+		s.node.Metrics.Store(s.values.Stats)
+	}
 	s.store, err = store.Open(ctx, s.values, s.values.Rows, &store.Options{Compact: s.config.IPNI.Mode == "compact"})
 	return err
 }
 
-// maxToken bounds a token file, in bytes.
-const maxToken = 4 << 10
-
 // openShard makes the node one of a cluster, if it shares a state.
 func (s *Service) openShard(context.Context) error {
-	o := shard.Options{Config: s.config.Shard, Store: s.store, ID: s.id, Full: s.full, Version: s.node.Version, Log: s.log}
+	o := shard.Options{Config: s.config.Shard, Store: s.store, ID: s.id, Full: s.full, Version: s.node.Version, Log: s.log, Written: s.node.Metrics.Written}
 	if s.config.IPNI.State != "" {
 		o.State = s.state
 	}
 	if file := s.config.Shard.TokenFile; file != "" {
-		data, err := readSmall(s.path(file), maxToken)
+		token, err := identity.Token(s.path(file))
 		if err != nil {
 			return fmt.Errorf("indexer: shard.token_file: %w", err)
 		}
-		if o.Token = strings.TrimSpace(string(data)); o.Token == "" {
-			return fmt.Errorf("indexer: shard.token_file %s is empty: %w", file, fs.ErrInvalid)
-		}
+		o.Token = token
 	}
 	var err error
 	if s.shard, err = shard.Open(o); err != nil {
@@ -199,7 +202,9 @@ func (s *Service) openFind(context.Context) error {
 		o.Allowed = func(id peer.ID) bool { return s.ingester.Allowed(id) == nil }
 	}
 	s.finder = find.New(s.index, registry.NewCache(s.registry, infoAge), o)
-	return nil
+	var err error
+	s.served, err = s.openForeign(ipnihttp.Index{Finder: s.finder, Sealed: s.index, Providers: s.view(), Stats: s.stats})
+	return err
 }
 
 // Run works until ctx ends: it follows chains and advertises what the node holds. gateway

@@ -20,6 +20,7 @@ import (
 	"github.com/hashstream/hashstream/internal/control"
 	"github.com/hashstream/hashstream/internal/indexer"
 	"github.com/hashstream/hashstream/internal/obs"
+	"github.com/hashstream/hashstream/internal/obs/ipniobs"
 )
 
 // Options are what [Serve] is told besides the configuration.
@@ -161,7 +162,7 @@ func (n *server) openIndexer(ctx context.Context) error {
 		return nil
 	}
 	s, err := indexer.Open(ctx, n.config, indexer.Node{
-		Keys: n.stores.KV, Version: n.options.Version, Log: n.log, Backend: opening{metrics: n.metrics, log: n.log}.backend(),
+		Keys: n.stores.KV, Version: n.options.Version, Log: n.log, Metrics: ipniobs.New(n.metrics.Registry()), Backend: opening{metrics: n.metrics, log: n.log}.backend(),
 	})
 	if err != nil {
 		return err

@@ -44,11 +44,12 @@ import (
 // Options say what the node brings.
 type Options struct {
 	Config  config.Shard
-	State   kv.Store     // that nodes share, nil for a node that is alone
-	Store   *store.Store // records of this node, nil if it keeps none
-	ID      peer.ID      // names the node if the configuration does not
-	Token   string       // that nodes and writers show; empty lets in this machine alone
-	Full    func() bool  // the disk of the records takes no more
+	State   kv.Store                            // that nodes share, nil for a node that is alone
+	Store   *store.Store                        // records of this node, nil if it keeps none
+	ID      peer.ID                             // names the node if the configuration does not
+	Token   string                              // that nodes and writers show; empty lets in this machine alone
+	Full    func() bool                         // the disk of the records takes no more
+	Written func(*http.Request, storehttp.Done) // called after each write
 	Version string
 	Log     *slog.Logger
 }
@@ -187,11 +188,11 @@ func (sh *Shard) Handler(announces http.Handler) http.Handler {
 	var own, all http.Handler = http.NotFoundHandler(), http.NotFoundHandler()
 	if sh.replica != nil {
 		reads := ipnihttp.New(ipnihttp.Index{Sealed: sh.replica}, &ipnihttp.Options{Version: sh.o.Version, HitAge: -1, MissAge: -1, Logger: sh.o.Log})
-		own = storehttp.New(sh.replica, &storehttp.Options{Authorize: sh.authorize, Exporter: sh.replica, Reads: reads, Logger: sh.o.Log})
+		own = storehttp.New(sh.replica, &storehttp.Options{Authorize: sh.authorize, Exporter: sh.replica, Reads: reads, Logger: sh.o.Log, Done: sh.o.Written})
 		all = own
 	}
 	if sh.router != nil {
-		all = storehttp.New(sh.router, &storehttp.Options{Authorize: sh.authorize, Logger: sh.o.Log})
+		all = storehttp.New(sh.router, &storehttp.Options{Authorize: sh.authorize, Logger: sh.o.Log, Done: sh.o.Written})
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		write := r.Method == http.MethodPut || r.Method == http.MethodDelete || r.Method == http.MethodPost

@@ -1,7 +1,8 @@
-package indexer
+package identity
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -12,13 +13,13 @@ import (
 	"github.com/hashstream/hashstream/digest"
 )
 
-func TestKey(t *testing.T) {
+func TestLoad(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "new", "identity.key")
 	keys := make([]crypto.PrivKey, 8)
 	var all sync.WaitGroup
 	for i := range keys {
 		all.Go(func() {
-			key, err := loadKey(file)
+			key, err := Load(file)
 			if err != nil {
 				t.Error(err)
 			}
@@ -41,7 +42,22 @@ func TestKey(t *testing.T) {
 	if err := os.WriteFile(file, []byte("no key"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := loadKey(file); !errors.Is(err, digest.ErrMismatch) {
+	if _, err := Load(file); !errors.Is(err, digest.ErrMismatch) {
 		t.Errorf("bad key: %v", err)
+	}
+}
+
+func TestToken(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	if _, err := Token(file); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+	for text, want := range map[string]string{" secret\n": "secret", "\n": ""} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Token(file); got != want || (want == "") != errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
 	}
 }

@@ -1,4 +1,10 @@
-package indexer
+// Package identity keeps secrets in files: the private key of a node, and tokens.
+//
+// # Errors
+//
+// A file that is absent matches [io/fs.ErrNotExist], one that holds no key
+// [digest.ErrMismatch], one that is too large or empty [io/fs.ErrInvalid].
+package identity
 
 import (
 	"crypto/rand"
@@ -7,30 +13,44 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
 
 	"github.com/hashstream/hashstream/digest"
 )
 
-// maxKey bounds a key file, in bytes.
+// maxKey bounds a file, in bytes.
 const maxKey = 4 << 10
 
-// loadKey reads the private key in file, in libp2p's protobuf form, or makes one (ed25519)
+// Load reads the private key in file, in libp2p's protobuf form, or makes one (ed25519)
 // if there is no such file.
-func loadKey(file string) (crypto.PrivKey, error) {
+func Load(file string) (crypto.PrivKey, error) {
 	data, err := readSmall(file, maxKey)
 	if errors.Is(err, fs.ErrNotExist) {
 		return makeKey(file)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("indexer: read key: %w", err)
+		return nil, fmt.Errorf("identity: read key: %w", err)
 	}
 	key, err := crypto.UnmarshalPrivateKey(data)
 	if err != nil {
-		return nil, fmt.Errorf("indexer: key %s: %w: %w", file, digest.ErrMismatch, err)
+		return nil, fmt.Errorf("identity: key %s: %w: %w", file, digest.ErrMismatch, err)
 	}
 	return key, nil
+}
+
+// Token returns the text in file, without the white space around it.
+func Token(file string) (string, error) {
+	data, err := readSmall(file, maxKey)
+	if err != nil {
+		return "", fmt.Errorf("identity: read token: %w", err)
+	}
+	token := strings.TrimSpace(string(data))
+	if token == "" {
+		return "", fmt.Errorf("identity: token %s is empty: %w", file, fs.ErrInvalid)
+	}
+	return token, nil
 }
 
 func readSmall(file string, limit int64) ([]byte, error) {
@@ -56,9 +76,9 @@ func makeKey(file string) (crypto.PrivKey, error) {
 		return nil, err
 	}
 	if err := writeNew(file, data); errors.Is(err, fs.ErrExist) {
-		return loadKey(file)
+		return Load(file)
 	} else if err != nil {
-		return nil, fmt.Errorf("indexer: write key: %w", err)
+		return nil, fmt.Errorf("identity: write key: %w", err)
 	}
 	return key, nil
 }
