@@ -2,7 +2,6 @@ package storehttp
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -10,8 +9,8 @@ import (
 	"strings"
 
 	"github.com/hashstream/hashstream/ipni"
-	"github.com/hashstream/hashstream/ipni/cluster"
 	"github.com/hashstream/hashstream/ipni/dhash"
+	"github.com/hashstream/hashstream/ipni/ipnihttp/storehttp/internal/window"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/wire"
 	"github.com/hashstream/hashstream/ipni/valuestore"
 )
@@ -80,47 +79,42 @@ func (h *Handler) export(x *exchange, name string) error {
 	return s.finish(Frame{Kind: Values})
 }
 
-// errOrder is a source that yields what an export cannot be made of.
-var errOrder = malformed("an export out of order, out of its range, or with a value that is too large")
-
 func (h *Handler) exportValues(ctx context.Context, s *sender, r valuestore.Range) error {
-	var (
-		o order
-		w window
-	)
-	for rec, err := range h.o.Exporter.ExportSealed(ctx, r) {
-		if err == nil && (!r.Contains(rec.Key) || !o.next(rec)) {
-			err = errOrder
+	var w window.Gatherer
+	flush := func() error {
+		if groups, _ := w.Size(); groups == 0 {
+			return nil
+		}
+		err := w.Flush(func(g ipni.SealedGroup, records valuestore.Records) error { return s.send(Frame{Values, g, records}) })
+		if err == nil {
+			err = s.send(Frame{Kind: Mark})
+		}
+		return err
+	}
+	order := window.NewOrder(r)
+	for x, err := range h.o.Exporter.ExportSealed(ctx, r) {
+		if err == nil {
+			err = order.Check(x)
 		}
 		if err != nil {
 			return err
 		}
-		if w.add(rec); w.size >= windowBytes {
-			if err := w.flush(s.send); err != nil {
-				return err
-			}
-			if err := s.send(Frame{Kind: Mark}); err != nil {
+		w.Add(x)
+		if groups, size := w.Size(); size+groups*headerSize >= windowBytes {
+			if err := flush(); err != nil {
 				return err
 			}
 		}
 	}
-	if w.size == 0 {
-		return nil
-	}
-	if err := w.flush(s.send); err != nil {
-		return err
-	}
-	return s.send(Frame{Kind: Mark})
+	return flush()
 }
 
 func (h *Handler) exportMetadata(ctx context.Context, s *sender, r valuestore.Range) error {
-	var (
-		o       metadataOrder
-		records valuestore.Records
-	)
+	var records valuestore.Records
+	order := window.NewMetadataOrder(r)
 	for m, err := range h.o.Exporter.ExportMetadata(ctx, r) {
-		if err == nil && (!r.Contains(dhash.Key(m.Key)) || !o.next(m)) {
-			err = errOrder
+		if err == nil {
+			err = order.Check(m)
 		}
 		if err != nil {
 			return err
@@ -133,113 +127,4 @@ func (h *Handler) exportMetadata(ctx context.Context, s *sender, r valuestore.Ra
 		}
 	}
 	return s.send(Frame{Kind: Metadata, Records: records})
-}
-
-// order is what records come in: by key, value and group, each once.
-type order struct {
-	last cluster.Record
-	any  bool
-}
-
-// next reports whether x may come now.
-func (o *order) next(x cluster.Record) bool {
-	if len(x.Value) == 0 || len(x.Value) > valuestore.MaxValue || o.any && compareRecords(o.last, x) >= 0 {
-		return false
-	}
-	value := append(o.last.Value[:0], x.Value...)
-	o.last, o.any = x, true
-	o.last.Value = value
-	return true
-}
-
-func compareRecords(x, y cluster.Record) int {
-	if c := bytes.Compare(x.Key[:], y.Key[:]); c != 0 {
-		return c
-	}
-	return cmp.Or(
-		bytes.Compare(x.Value, y.Value),
-		bytes.Compare(x.Group.Provider[:], y.Group.Provider[:]),
-		bytes.Compare(x.Group.Context[:], y.Group.Context[:]),
-		cmp.Compare(x.Group.Epoch, y.Group.Epoch),
-	)
-}
-
-// metadataOrder is what metadata comes in: by key, each once, none that is absent.
-type metadataOrder struct {
-	last dhash.MetadataKey
-	any  bool
-}
-
-func (o *metadataOrder) next(m cluster.Metadata) bool {
-	if len(m.Sealed) == 0 || len(m.Sealed) > maxSealed || o.any && bytes.Compare(o.last[:], m.Key[:]) >= 0 {
-		return false
-	}
-	o.last, o.any = m.Key, true
-	return true
-}
-
-// window gathers records into one frame for each group. The zero value is empty.
-type window struct {
-	size   int // bytes of frames
-	data   valuestore.Records
-	pieces []piece
-	groups []gathered
-	at     map[ipni.SealedGroup]int // in groups
-	sorted valuestore.Records
-}
-
-// piece is the next record of data.
-type piece struct{ size, group int }
-
-// gathered is the records of a group, whose place in sorted ends at end.
-type gathered struct {
-	ipni.SealedGroup
-	size, end int
-}
-
-func (w *window) add(x cluster.Record) {
-	i, ok := w.at[x.Group]
-	if !ok {
-		if w.at == nil {
-			w.at = map[ipni.SealedGroup]int{}
-		}
-		i = len(w.groups)
-		w.at[x.Group] = i
-		w.groups = append(w.groups, gathered{SealedGroup: x.Group})
-		w.size += headerSize
-	}
-	before := len(w.data)
-	w.data = w.data.Append(x.Key, x.Value)
-	n := len(w.data) - before
-	w.pieces = append(w.pieces, piece{n, i})
-	w.groups[i].size += n
-	w.size += n
-}
-
-// flush sends the frames, which are valid until the next flush, and makes w empty.
-func (w *window) flush(send func(Frame) error) error {
-	end := 0
-	for i := range w.groups {
-		w.groups[i].end = end // of nothing yet
-		end += w.groups[i].size
-	}
-	if cap(w.sorted) < end {
-		w.sorted = make(valuestore.Records, end, max(end, cap(w.data)))
-	}
-	w.sorted = w.sorted[:end]
-	rest := w.data
-	for _, p := range w.pieces {
-		g := &w.groups[p.group]
-		g.end += copy(w.sorted[g.end:], rest[:p.size])
-		rest = rest[p.size:]
-	}
-	groups := w.groups
-	w.size, w.data, w.pieces, w.groups = 0, w.data[:0], w.pieces[:0], w.groups[:0]
-	clear(w.at)
-	for _, g := range groups {
-		if err := send(Frame{Values, g.SealedGroup, w.sorted[g.end-g.size : g.end]}); err != nil {
-			return err
-		}
-	}
-	return nil
 }

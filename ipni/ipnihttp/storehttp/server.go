@@ -246,14 +246,11 @@ type failed struct {
 func (e *failed) Error() string   { return e.cause.Error() }
 func (e *failed) Unwrap() []error { return []error{e.status, e.cause} }
 
-// finish writes the end. Whoever is gone is gone.
+// finish writes the end. Whoever is gone is gone. The server itself takes deadlines back between
+// requests.
 func (s *sender) finish(f Frame) error {
-	if s.send(f) != nil || s.frames.Close() != nil {
-		return nil
-	}
-	c := http.NewResponseController(s.x.w)
-	if s.stall > 0 && c.Flush() == nil {
-		c.SetWriteDeadline(time.Time{}) // the next answer on this connection has another
+	if err := s.send(f); err == nil {
+		s.frames.Close()
 	}
 	return nil
 }
