@@ -78,9 +78,9 @@ func (b *bench) ingest(ctx context.Context, node, publisher *server, chains []*c
 	b.record("ipni-mem-ingest", sysHashstream, sample{Value: float64(peak) / mib})
 	b.record("ipni-ingest", sysHashstream, sample{Value: float64(n) / all.Seconds()})
 	each := func(d time.Duration) float64 { return d.Seconds() * 1e6 / float64(n) }
-	b.note("Ingestion of %d multihashes in %d chains: %.0f a second until all were indexed, %.1f s more until all were merged; %.2f µs of CPU a multihash until then, "+
-		"%.2f in all; the publishers used %.2f µs of the same cores.",
-		n, len(chains), float64(n)/took.Seconds(), (all - took).Seconds(), each(own), each(node.cpu()), each(other))
+	b.note("Ingestion of %d multihashes in %d chains: %.0f a second until all were indexed, %.1f s more until all were merged; %.2f µs of CPU a multihash until then, on %.1f cores, "+
+		"%.2f in all; the publishers used %.2f µs.",
+		n, len(chains), float64(n)/took.Seconds(), (all - took).Seconds(), each(own), own.Seconds()/took.Seconds(), each(node.cpu()), each(other))
 	return foundAgain(ctx, node.addr, n)
 }
 
