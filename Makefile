@@ -37,7 +37,7 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 readme: build ## run the commands that the README and the guides show
 	@scripts/readme.sh README.md
 	@$(call need,curl,curl)
-	@for guide in bucket nodes backup; do scripts/with-servers.sh scripts/readme.sh docs/guides/$$guide.md || exit 1; done
+	@for guide in bucket nodes backup indexer; do scripts/with-servers.sh scripts/readme.sh docs/guides/$$guide.md || exit 1; done
 
 bench: ## measure beside nginx and boxo, write docs/benchmarks.md
 	@$(call need,nginx,nginx-light)
