@@ -55,7 +55,7 @@ type Node struct {
 	Keys    kv.Store // of the node's index, which tells what is published
 	Version string
 	Log     *slog.Logger
-	Metrics *ipniobs.Metrics
+	Metrics *ipniobs.Metrics // default: none that anybody sees
 	Backend *backends.Options
 }
 
@@ -92,6 +92,9 @@ func Wanted(c config.Config) bool { return len(c.IPNI.Roles) > 0 }
 // Open opens what the roles of c need.
 func Open(ctx context.Context, c config.Config, n Node) (_ *Service, err error) {
 	s := &Service{config: c, node: n, log: n.Log, state: n.Keys}
+	if s.node.Metrics == nil {
+		s.node.Metrics = ipniobs.New(nil)
+	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

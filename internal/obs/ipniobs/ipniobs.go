@@ -89,7 +89,11 @@ func (f factory) histograms(name, help string, least float64, labels ...string) 
 
 // New returns the metrics of a provider index in a registry, which has one index at most: a second
 // time panics.
+// A nil registry is one of their own, for who shows them to nobody.
 func New(r *prometheus.Registry) *Metrics {
+	if r == nil {
+		r = prometheus.NewRegistry()
+	}
 	f := factory{promauto.With(r)}
 	heads := f.counters("ipni_heads_total", "Questions to publishers for their heads.", "outcome")
 	x := &Metrics{
