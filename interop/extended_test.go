@@ -39,6 +39,7 @@ func (p *publisher) extend(contextID string, override bool, with ...xproviders.I
 	must(p.t, err)
 	c, err := p.Publish(p.t.Context(), *ad)
 	must(p.t, err)
+	p.chain = append(p.chain, c)
 	return c
 }
 
@@ -65,7 +66,8 @@ func TestExtendedProviders(t *testing.T) {
 	instead := other(t, "/ip4/127.0.0.1/tcp/3333")
 	p.extend("", false, chain)
 	p.extend("added", false, more)
-	n.indexed(p.extend("overridden", true, instead))
+	p.extend("overridden", true, instead)
+	p.settled(n)
 
 	for _, test := range []struct {
 		mh   multihash.Multihash

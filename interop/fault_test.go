@@ -27,8 +27,8 @@ func TestKilled(t *testing.T) {
 			found(t, n, p, fmt.Sprint(i+1), mhs)
 		}
 	}
-	head, last := p.put("last", 500)
-	n.indexed(head)
+	_, last := p.put("last", 500)
+	p.settled(n)
 	found(t, n, p, "0", first)
 	found(t, n, p, "last", last)
 	for i := range 8 {
@@ -44,10 +44,9 @@ func TestMirror(t *testing.T) {
 	n := newNode(t, alone+fmt.Sprintf("[mirror]\nstore = %q\n", mirror))
 	p := newPublisher(t, n.URL["gateway"], engine.HttpPublisher)
 	_, first := p.put("first", 700)
-	head, second := p.put("second", 300)
-	n.indexed(head)
+	_, second := p.put("second", 300)
 	removed := p.remove("first")
-	n.indexed(removed)
+	p.settled(n)
 	n.eventually("the mirror has the head", func() bool {
 		text, _ := os.ReadFile(filepath.Join(dir, p.id.String()+".head"))
 		return string(text) == removed.String()
@@ -60,7 +59,7 @@ func TestMirror(t *testing.T) {
 	if said := fresh.run("ipni", "import", "--mirror", "--json"); said != `{"publishers":1}` {
 		t.Fatalf("import of the mirror: %s", said)
 	}
-	fresh.indexed(removed)
+	p.settled(fresh)
 	found(t, fresh, p, "second", second)
 	gone(t, fresh, first)
 }

@@ -32,6 +32,7 @@ type publisher struct {
 
 	mu       sync.Mutex
 	contexts map[string][]multihash.Multihash
+	chain    []cid.Cid // oldest first
 }
 
 // newPublisher starts an engine that announces to the indexer at announceURL.
@@ -90,6 +91,7 @@ func (p *publisher) put(contextID string, n int) (cid.Cid, []multihash.Multihash
 	p.mu.Unlock()
 	c, err := p.NotifyPut(p.t.Context(), nil, []byte(contextID), metadata.Default.New(metadata.Bitswap{}))
 	must(p.t, err)
+	p.chain = append(p.chain, c)
 	return c, mhs
 }
 
@@ -97,6 +99,7 @@ func (p *publisher) remove(contextID string) cid.Cid {
 	p.t.Helper()
 	c, err := p.NotifyRemove(p.t.Context(), "", []byte(contextID))
 	must(p.t, err)
+	p.chain = append(p.chain, c)
 	return c
 }
 
@@ -110,4 +113,16 @@ func multihashes(t *testing.T, seed string, n int) []multihash.Multihash {
 		mhs[i] = mh
 	}
 	return mhs
+}
+
+// settled waits until an indexer has all that was published. What is newest comes first, so
+// that the head is indexed does not say so.
+func (p *publisher) settled(n *node) {
+	p.t.Helper()
+	for _, c := range p.chain {
+		n.eventually("an advertisement is done with", func() bool {
+			state := n.adStatus(c).State
+			return state == "indexed" || state == "skipped" // its context was removed later
+		})
+	}
 }
