@@ -511,6 +511,7 @@ func TestCursorOfEarlierFill(t *testing.T) {
 		if n, _ := b.store.Len(); n != keys {
 			t.Fatalf("%d records of %d", n, keys)
 		}
+		synctest.Wait() // cursors go after the table says that their fills are done
 		for pair, err := range p.kv.Scan(t.Context(), kv.Prefix([]byte("Ncf"))) {
 			t.Fatalf("a cursor is left: %q, %v", pair.Key, err)
 		}

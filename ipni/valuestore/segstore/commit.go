@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"syscall"
+	"time"
 
 	"github.com/hashstream/hashstream/ipni/valuestore"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/disk"
@@ -13,17 +14,42 @@ import (
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/wal"
 )
 
+// rest is how long nothing is written before what is in memory becomes a segment.
+const rest = time.Second
+
 // committer writes what waits, in groups, until the store is closed.
 func (s *Store) committer() {
 	for {
+		var rested <-chan time.Time
+		if s.table().Size() >= s.tableSize/16 {
+			rested = time.After(rest)
+		}
 		select {
 		case <-s.queue.Wake():
+		case <-rested:
+			s.settle()
+			continue
 		case <-s.ctx.Done():
 			s.queue.Fail(fs.ErrClosed)
 			return
 		}
 		for s.commitWaiting() {
 		}
+	}
+}
+
+// settle has a segment made of the table, if that need not wait: a store that rests does not
+// keep records twice, in a log and in memory, and has less to read when it is opened. Less than a
+// sixteenth of a table stays, or writers that pause would leave many small segments.
+func (s *Store) settle() {
+	s.mu.Lock()
+	room := len(s.current.tables) < maxTables
+	s.mu.Unlock()
+	if !room {
+		return
+	}
+	if err := s.rotate(); err != nil {
+		s.slog.Error("log of the value store cannot be closed", "err", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package segstore
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -82,6 +83,23 @@ func TestReclaim(t *testing.T) {
 	until(t, s, "forgetting", func(st Stats) bool { return st.RemovedTags == 0 })
 	if got := s.Stats().Records; got != 3001 {
 		t.Errorf("%d records", got)
+	}
+}
+
+// TestRest writes, and rests: what is in memory becomes a segment, and its log goes.
+func TestRest(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir, &Options{Memory: 3 << 20, Reserve: -1})
+	defer s.Close()
+	tagged(t, s, 1, 0, 10) // less than is worth a segment
+	tagged(t, s, 1, 10, 1000)
+	until(t, s, "a segment", func(st Stats) bool { return st.Segments > 0 && st.Records == 1010 })
+	logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
+	for end := time.Now().Add(10 * time.Second); len(logs) > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		logs, err = filepath.Glob(filepath.Join(dir, "*.log")) // it goes after the segment is there
+	}
+	if err != nil || len(logs) > 0 {
+		t.Errorf("logs %q, %v", logs, err)
 	}
 }
 
