@@ -18,6 +18,7 @@ import (
 
 const (
 	sysDHStore = "dhstore" // where it is on the PATH
+	sysRows    = "pebble"  // a row for each value
 
 	sealedValue  = 102   // bytes of an encrypted value key of an ed25519 peer, its context id 36 bytes
 	compactValue = 34    // bytes of a sha2-256 multihash

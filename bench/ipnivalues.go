@@ -19,7 +19,9 @@ import (
 
 	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/ipni/valuestore"
+	"github.com/hashstream/hashstream/ipni/valuestore/kvstore"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore"
+	"github.com/hashstream/hashstream/kv/pebblekv"
 )
 
 // fill is what a child does that opens a value store and puts records into it, as ingestion does.
@@ -32,7 +34,15 @@ type fill struct {
 	writers  int
 	lookups  int
 	hot      uint64 // values of one key, spread over the others
+	pebble   bool   // a row of pebble for each value
 	profile  string
+}
+
+// values is a value store that can be merged whole.
+type values interface {
+	valuestore.Store
+	Compact(ctx context.Context) error
+	Close() error
 }
 
 // adChunks is how many chunks, each of which is a write, have the same tag.
@@ -48,9 +58,19 @@ type filled struct {
 	First, All     float64 // of the key with many values, ms
 }
 
+// pebbleRows is values in pebble, a row for each.
+type pebbleRows struct {
+	*kvstore.Store
+	kv *pebblekv.Store
+}
+
+func (r pebbleRows) Compact(ctx context.Context) error { return r.kv.Compact(ctx) }
+func (r pebbleRows) Close() error                      { return r.kv.Close() }
+
 func (f fill) args() []string {
 	return []string{"values-fill", "-dir", f.dir, "-records", fmt.Sprint(f.records), "-key-bytes", strconv.Itoa(f.keyBytes),
-		"-value", strconv.Itoa(f.value), "-memory", fmt.Sprint(f.memory), "-lookups", strconv.Itoa(f.lookups), "-hot", fmt.Sprint(f.hot)}
+		"-value", strconv.Itoa(f.value), "-memory", fmt.Sprint(f.memory), "-lookups", strconv.Itoa(f.lookups), "-hot", fmt.Sprint(f.hot),
+		fmt.Sprintf("-pebble=%t", f.pebble)}
 }
 
 func valuesFill(args []string) error {
@@ -64,6 +84,7 @@ func valuesFill(args []string) error {
 	flags.IntVar(&f.writers, "writers", 4, "at the same time")
 	flags.IntVar(&f.lookups, "lookups", 100_000, "of each kind")
 	flags.Uint64Var(&f.hot, "hot", hotValues, "values of one key")
+	flags.BoolVar(&f.pebble, "pebble", false, "keep each value as a row of pebble instead of in segments")
 	flags.StringVar(&f.profile, "cpuprofile", "", "write a profile of the writing to this `file`")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -83,8 +104,16 @@ func relaxGC() {
 	}
 }
 
+func (f fill) open() (values, error) {
+	if !f.pebble {
+		return segstore.Open(f.dir, &segstore.Options{KeyBytes: f.keyBytes, Memory: f.memory})
+	}
+	kv, err := pebblekv.Open(f.dir, nil)
+	return pebbleRows{kvstore.New(kv), kv}, err
+}
+
 func (f fill) run(ctx context.Context) (m filled, err error) {
-	s, err := segstore.Open(f.dir, &segstore.Options{KeyBytes: f.keyBytes, Memory: f.memory})
+	s, err := f.open()
 	if err != nil {
 		return m, err
 	}
@@ -98,7 +127,7 @@ func (f fill) run(ctx context.Context) (m filled, err error) {
 	if _, m.Peak, err = memory(os.Getpid()); err != nil {
 		return m, err
 	}
-	for _, look := range []func(context.Context, *segstore.Store, *filled) error{f.hits, f.misses, f.many} {
+	for _, look := range []func(context.Context, valuestore.Store, *filled) error{f.hits, f.misses, f.many} {
 		if err := look(ctx, s, &m); err != nil {
 			return m, err
 		}
@@ -107,7 +136,7 @@ func (f fill) run(ctx context.Context) (m filled, err error) {
 }
 
 // write puts all records, and merges them.
-func (f fill) write(ctx context.Context, s *segstore.Store, m *filled) error {
+func (f fill) write(ctx context.Context, s values, m *filled) error {
 	if f.profile != "" {
 		w, err := os.Create(f.profile)
 		if err != nil {
@@ -173,7 +202,7 @@ func (f fill) isHot(n uint64) bool {
 }
 
 // hits finds records, all of them twice, so that the second time they are in the page cache.
-func (f fill) hits(ctx context.Context, s *segstore.Store, m *filled) error {
+func (f fill) hits(ctx context.Context, s valuestore.Store, m *filled) error {
 	want, got := make([]byte, f.value), make([]byte, 0, f.value)
 	times := make([]float64, 0, f.lookups)
 	for range 2 {
@@ -202,7 +231,7 @@ func (f fill) hits(ctx context.Context, s *segstore.Store, m *filled) error {
 }
 
 // misses looks for what is not there.
-func (f fill) misses(ctx context.Context, s *segstore.Store, m *filled) error {
+func (f fill) misses(ctx context.Context, s valuestore.Store, m *filled) error {
 	times := make([]float64, f.lookups)
 	for i := range times {
 		key := indexKey(absent + uint64(i))
@@ -217,7 +246,7 @@ func (f fill) misses(ctx context.Context, s *segstore.Store, m *filled) error {
 }
 
 // many asks for the key with many values.
-func (f fill) many(ctx context.Context, s *segstore.Store, m *filled) error {
+func (f fill) many(ctx context.Context, s valuestore.Store, m *filled) error {
 	if f.hot == 0 {
 		return nil
 	}
@@ -285,6 +314,15 @@ func indexValues(ctx context.Context, b *bench) error {
 	b.note("Provider index in process: %.0f records/s until all were acknowledged, the rest of the time is the last merges; making the records took %.1f s of one core; "+
 		"p99 of a hit %.1f µs, of a miss %.1f µs; all %d values of a key in %.1f ms; %d MiB resident at most.",
 		float64(n)/m.Write, m.Generate, m.HitP99, m.MissP99, sealed.hot, m.All, m.Peak/mib)
+	inRows := fill{dir: filepath.Join(dir, "rows"), records: n / 4, keyBytes: dhash.KeySize, value: sealedValue, pebble: true}
+	if m, err = b.runFill(ctx, inRows); err != nil {
+		return err
+	}
+	os.RemoveAll(inRows.dir)
+	b.record("ipni-write", sysRows, sample{Value: float64(inRows.records) / (m.Write + m.Compact)})
+	b.record("ipni-size", sysRows, sample{Value: float64(m.Bytes) / float64(inRows.records)})
+	b.note("A row of pebble for each value, without looking up anything, with a quarter of the records: %.0f records/s until all were acknowledged.",
+		float64(inRows.records)/m.Write)
 	compact := fill{dir: filepath.Join(dir, "compact"), records: n, keyBytes: 8, value: compactValue, lookups: b.scale.lookups}
 	if m, err = b.runFill(ctx, compact); err != nil {
 		return err
