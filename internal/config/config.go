@@ -97,7 +97,7 @@ func Default(home string) Config {
 		Find: Find{
 			TTL: Duration(5 * time.Minute), NegativeTTL: Duration(10 * time.Second), Indexers: []string{}, Cascade: []string{},
 		},
-		Shard:   Shard{Replicas: 2},
+		Shard:   Shard{Replicas: 2, Weight: 100, RebalanceRate: 64 << 20},
 		Mirror:  Mirror{Write: true, Read: "publisher"},
 		Publish: Publish{Store: "file:advertisements", Announce: []string{}, Addresses: []string{}, Interval: Duration(time.Minute)},
 		P2P:     P2P{Listen: []string{}},

@@ -98,6 +98,8 @@ func TestErrors(t *testing.T) {
 			want: `FILE:2: add.pack_size: "128 potatoes" is not a size such as "128MiB", "1.5GB" or 4096`},
 		{name: "small pack", file: "[add]\npack_size = \"1MiB\"\n", want: `FILE:2: add.pack_size: 1MiB is not between 4MiB and 1TiB`},
 		{name: "date", file: "[add]\npack_size = 2020-01-01\n", want: `FILE:2: add.pack_size: 2020-01-01 is not a size such as "128MiB"`},
+		{name: "weight", file: "[shard]\nweight = 0\n", want: "FILE:2: shard.weight: 0 is not between 1 and 10000"},
+		{name: "rebalance rate", file: "[shard]\nrebalance_rate = \"1KiB/s\"\n", want: "FILE:2: shard.rebalance_rate: 1KiB is not between 64KiB and 1TiB"},
 		{name: "rate", file: "[scrub]\nrate = \"fast\"\n", want: `FILE:2: scrub.rate: "fast" is not a rate such as "32MiB/s"`},
 		{name: "enum", env: "HASHSTREAM_VERIFY_MODE=sometimes",
 			want: `HASHSTREAM_VERIFY_MODE: verify.mode: "sometimes" is not one of once, always or never`},

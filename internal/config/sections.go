@@ -189,6 +189,10 @@ type Shard struct {
 	TokenFile string `toml:"token_file"`
 	// Nodes that keep each record.
 	Replicas int `toml:"replicas"`
+	// Share of the records that this node keeps, relative to the other nodes.
+	Weight int `toml:"weight"`
+	// Bytes that this node writes a second, at most, when records move between nodes.
+	RebalanceRate ByteRate `toml:"rebalance_rate"`
 }
 
 // Copies of advertisements in a store of bytes, from which an index is made anew.

@@ -17,6 +17,9 @@ import (
 // maxCount bounds whole numbers that become channels, tokens or goroutines.
 const maxCount = 1 << 20
 
+// maxWeight bounds the share of a node: a hundred times as much as another has by default.
+const maxWeight = 10_000
+
 // validate checks each value for itself and those that belong together.
 func (c *Config) validate() error {
 	g := &c.Gateway
@@ -59,6 +62,8 @@ func (c *Config) validate() error {
 		{"shard.listen", optional(c.Shard.Listen, checkAddress)},
 		{"shard.url", checkEndpoint(c.Shard.URL)},
 		{"shard.replicas", between(c.Shard.Replicas, 1, 16)},
+		{"shard.weight", between(c.Shard.Weight, 1, maxWeight)},
+		{"shard.rebalance_rate", between(Size(c.Shard.RebalanceRate), 64<<10, 1<<40)},
 		{"mirror.store", optional(c.Mirror.Store, func(s string) error { return checkURL(s, "file:mirror") })},
 		{"mirror.read", oneOf(c.Mirror.Read, "publisher", "first", "only")},
 		{"publish.store", checkURL(c.Publish.Store, "file:advertisements")},

@@ -217,7 +217,7 @@ func (sh *Shard) Run(ctx context.Context, url string, follower Follower) error {
 	if sh.o.Config.URL != "" {
 		url = sh.o.Config.URL
 	}
-	self := cluster.Member{ID: sh.name(), URL: url}
+	self := cluster.Member{ID: sh.name(), URL: url, Weight: uint32(sh.o.Config.Weight)}
 	if sh.replica != nil {
 		self.Roles = append(self.Roles, cluster.RoleStore)
 	}
@@ -230,7 +230,7 @@ func (sh *Shard) Run(ctx context.Context, url string, follower Follower) error {
 	}
 	parts := []func(context.Context) error{session.Run, sh.router.Run, func(ctx context.Context) error { return sh.watchDisk(ctx, session) }}
 	if sh.replica != nil {
-		agent := rebalance.NewAgent(sh.o.State, sh.members, session, sh.replica, sh.dial, &rebalance.Options{Replicas: sh.o.Config.Replicas, Logger: sh.o.Log})
+		agent := rebalance.NewAgent(sh.o.State, sh.members, session, sh.replica, sh.dial, &rebalance.Options{Replicas: sh.o.Config.Replicas, Rate: int(sh.o.Config.RebalanceRate), Logger: sh.o.Log})
 		sh.mu.Lock()
 		sh.agent = agent
 		sh.mu.Unlock()
