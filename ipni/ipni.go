@@ -118,5 +118,17 @@ type Chain interface {
 	Block(ctx context.Context, c cid.Cid, kind Kind) ([]byte, error)
 }
 
-// MaxBlock is the size of the largest block of a chain, in bytes.
-const MaxBlock = 4 << 20
+// Limits of a chain, in bytes.
+const (
+	MaxBlock = 4 << 20 // of its largest block
+	MaxCID   = 128     // of the longest CID, which its readers keep
+)
+
+// CheckCID refuses a CID that is longer than [MaxCID]: one with an identity multihash may be of
+// any length.
+func CheckCID(c cid.Cid) error {
+	if n := c.ByteLen(); n > MaxCID {
+		return fmt.Errorf("a CID of %d bytes, at most %d are allowed", n, MaxCID)
+	}
+	return nil
+}

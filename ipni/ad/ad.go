@@ -31,6 +31,7 @@ import (
 	"github.com/multiformats/go-multiaddr"
 
 	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/dhash"
 )
 
@@ -210,6 +211,11 @@ func convert(raw *schema.Advertisement) (*Ad, error) {
 	ad := &Ad{
 		Provider: id, Previous: linked(raw.PreviousID), Entries: linked(raw.Entries),
 		ContextID: raw.ContextID, Metadata: raw.Metadata, Remove: raw.IsRm,
+	}
+	for _, c := range []cid.Cid{ad.Previous, ad.Entries} {
+		if err := ipni.CheckCID(c); err != nil {
+			return nil, err
+		}
 	}
 	if ad.Entries.Equals(noEntries) {
 		ad.Entries = cid.Undef

@@ -23,6 +23,7 @@ import (
 	"github.com/multiformats/go-multihash"
 
 	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
 	"github.com/hashstream/hashstream/ipni/ipnitest"
 )
@@ -42,6 +43,15 @@ func named(tb testing.TB, codec uint64, data []byte) cid.Cid {
 		tb.Fatal(err)
 	}
 	return d.CID(codec)
+}
+
+// long returns a CID that is longer than those that are read.
+func long(codec uint64) cid.Cid {
+	mh, err := multihash.Sum(make([]byte, ipni.MaxCID), multihash.IDENTITY, -1)
+	if err != nil {
+		panic(err)
+	}
+	return cid.NewCidV1(codec, mh)
 }
 
 // block encodes a raw advertisement as the library does.
@@ -347,6 +357,8 @@ func TestRefuse(t *testing.T) {
 		"long address":   func(a *oracle.Advertisement) { a.Addresses = []string{strings.Repeat("/ip4/1.1.1.1", ad.MaxAddr/10)} },
 		"provider":       func(a *oracle.Advertisement) { a.Provider = "nobody" },
 		"no provider":    func(a *oracle.Advertisement) { a.Provider = "" },
+		"long previous":  func(a *oracle.Advertisement) { a.PreviousID = cidlink.Link{Cid: long(cid.DagJSON)} },
+		"long entries":   func(a *oracle.Advertisement) { a.Entries = cidlink.Link{Cid: long(cid.DagJSON)} },
 		"long provider":  func(a *oracle.Advertisement) { a.Provider = strings.Repeat("z", 1000) },
 		"extended metadata": func(a *oracle.Advertisement) {
 			a.ExtendedProvider = &oracle.ExtendedProvider{Providers: []oracle.Provider{{ID: a.Provider, Metadata: make([]byte, ad.MaxMetadata+1)}}}

@@ -78,6 +78,11 @@ func (e *Entries) checkChunk() error {
 	case e.Count == 0 && len(e.Links) > 0:
 		return errors.New("a chunk without multihashes has a next one")
 	}
+	for _, next := range e.Links {
+		if err := ipni.CheckCID(next); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -145,7 +145,8 @@ func TestRefuseEntries(t *testing.T) {
 	for _, text := range []string{
 		"", "{}", "[]", `{"Entries":`, `{"Entries":[`, `{"Entries":[]`, `{"Entries":[` + good, `{"Entries":[` + good + good + `]}`,
 		`{"Entries":[` + good + `]}}`, `{"Entries":[` + good + `]},` + next + `}`, `{"Entries":[` + good + `],"Next":{"/":"nothing"}}`, `{"Entries":[` + good + `],"Next":null}`,
-		`{"Entries":[` + good + `],"More":1}`, `{"Entries":[],` + next + `}`, `{"Entries":[` + entry("") + `]}`, `{"Entries":[` + entry("x") + `]}`,
+		`{"Entries":[` + good + `],"Next":{"/":"` + long(cid.DagJSON).String() + `"}}`, `{"Entries": [` + good + `],"Next":{"/":"` + long(cid.DagJSON).String() + `"}}`,
+		`[1,[{"/":"` + long(cid.DagJSON).String() + `"}]]`, `{"Entries":[` + good + `],"More":1}`, `{"Entries":[],` + next + `}`, `{"Entries":[` + entry("") + `]}`, `{"Entries":[` + entry("x") + `]}`,
 		`{"Entries":[` + entry("\x12\x20short") + `]}`, `{"Entries":[` + entry("\x12\x01long") + `]}`, `{"Entries":[` + entry(identity) + `]}`,
 		`{"Entries":[{"/":{"bytes":"!!!!"}}]}`, `{"Entries":[` + strings.Repeat("[", 100_000) + `]}`, strings.Repeat("[", 100_000), strings.Repeat(`{"hamt":`, 100_000),
 		`{"Entries":[` + good + `],"Next":{"/":"z` + strings.Repeat("2", 3_000_000) + `"}}`,

@@ -10,6 +10,8 @@ import (
 	"github.com/ipld/go-ipld-prime/codec/dagjson"
 	"github.com/ipld/go-ipld-prime/datamodel"
 	basicnode "github.com/ipld/go-ipld-prime/node/basic"
+
+	"github.com/hashstream/hashstream/ipni"
 )
 
 const (
@@ -126,8 +128,9 @@ func (e *Entries) addElement(element datamodel.Node) error {
 		if err != nil {
 			return err
 		}
-		e.Links = append(e.Links, linked(l))
-		return nil
+		child := linked(l)
+		e.Links = append(e.Links, child)
+		return ipni.CheckCID(child)
 	case datamodel.Kind_List:
 		return each(element, e.addKey)
 	}

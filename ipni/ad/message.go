@@ -10,6 +10,8 @@ import (
 	"github.com/ipni/go-libipni/announce/message"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
+
+	"github.com/hashstream/hashstream/ipni"
 )
 
 // Limits of an announcement, besides [MaxAddrs] and [MaxAddr].
@@ -121,7 +123,7 @@ func (m Message) check() error {
 			return fmt.Errorf("address of %d bytes, at most %d are allowed", n, MaxAddr)
 		}
 	}
-	return nil
+	return ipni.CheckCID(m.CID)
 }
 
 // raw returns the form that is encoded.

@@ -96,7 +96,7 @@ func TestBadMessages(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		"", "null", "{}", "[]", `{"Cid":null}`, `{"Cid":{"/":"nothing"}}`, `{"Cid":{"/":"z` + strings.Repeat("2", 1_000_000) + `"}}`,
+		`{"Cid":{"/":"` + long(cid.DagJSON).String() + `"}}`, "", "null", "{}", "[]", `{"Cid":null}`, `{"Cid":{"/":"nothing"}}`, `{"Cid":{"/":"z` + strings.Repeat("2", 1_000_000) + `"}}`,
 		`{"Cid":{"/":"` + c.String() + `"},"OrigPeer":"` + strings.Repeat("x", 300) + `"}`, `{"Cid":{"/":"` + c.String() + `"}} x`,
 		`{"Cid":{"/":"` + c.String() + `"},"cid":{"/":"z` + strings.Repeat("2", 900_000) + `"}}`,
 		`{"cid":{"/":"z` + strings.Repeat("2", 900_000) + `"},"Cid":{"/":"` + c.String() + `"}}`,

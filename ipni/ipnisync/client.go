@@ -148,8 +148,12 @@ func (c *Client) Close() error {
 // Head returns the newest advertisement, which the publisher has signed.
 func (c *Client) Head(ctx context.Context) (cid.Cid, error) {
 	body, err := c.fetch(ctx, "head", "", maxHead)
-	if err == nil && body == nil {
+	switch {
+	case err == nil && body == nil:
 		err = fs.ErrNotExist // no content
+	case errors.Is(err, fs.ErrNotExist):
+		// Who publishes has a head, or says that it has none yet: this is somebody else by now.
+		err = fmt.Errorf("%w: no chain at any address", &StatusError{Status: http.StatusNotFound})
 	}
 	if err != nil {
 		return cid.Undef, fmt.Errorf("ipnisync: head of %s: %w", c.publisher, err)

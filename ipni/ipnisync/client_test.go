@@ -19,8 +19,10 @@ import (
 	"time"
 
 	"github.com/ipfs/go-cid"
+	"github.com/ipni/go-libipni/dagsync/ipnisync/head"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
+	"github.com/multiformats/go-multihash"
 
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni"
@@ -375,6 +377,53 @@ func TestPlaces(t *testing.T) {
 	}
 	if n := len(good.take()); n != 5 {
 		t.Errorf("%d requests to the place that answers", n)
+	}
+}
+
+// That one place has nothing does not say that there is nothing; and who has no head
+// at all, not even to say so, does not publish.
+func TestAbsence(t *testing.T) {
+	key, id := ipnitest.Key(1)
+	chain := newChain(t, 2)
+	gone, good, empty := newServer(t, status(404)).URL, newServer(t, ipnisync.Handler(chain, key, nil)).URL, newServer(t, status(204)).URL
+	readChain(t, newClient(t, id, ipnisync.Options{}, gone, good))
+	missing := cid.MustParse("baguqeeraeamgczd3tueogro5k5lqqd5p27icrebnogur35ajulgck4tqxb4q")
+	for _, c := range []struct {
+		places      []string
+		head, block bool // absent
+	}{
+		{[]string{gone}, false, true}, {[]string{gone, gone}, false, true}, {[]string{empty}, true, false}, {[]string{gone, empty}, true, false},
+		{[]string{gone, newServer(t, status(500)).URL}, false, false}, {[]string{newServer(t, status(500)).URL, gone}, false, false},
+		{[]string{newServer(t, status(400)).URL, gone}, false, false},
+	} {
+		client := newClient(t, id, ipnisync.Options{Retries: -1}, c.places...)
+		if _, err := client.Head(t.Context()); err == nil || errors.Is(err, fs.ErrNotExist) != c.head {
+			t.Errorf("%v: head: %v", c.places, err)
+		}
+		if _, err := client.Block(t.Context(), missing, ""); err == nil || errors.Is(err, fs.ErrNotExist) != c.block {
+			t.Errorf("%v: block: %v", c.places, err)
+		}
+	}
+}
+
+// A CID may be as long as its author likes, and would have to be kept.
+func TestLongHead(t *testing.T) {
+	key, id := ipnitest.Key(1)
+	mh, err := multihash.Sum(make([]byte, ipni.MaxCID), multihash.IDENTITY, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := head.NewSignedHead(cid.NewCidV1(cid.DagJSON, mh), "", key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := signed.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(data) }))
+	if c, err := newClient(t, id, ipnisync.Options{}, s.URL).Head(t.Context()); !errors.Is(err, digest.ErrMismatch) {
+		t.Errorf("%s, %v", c, err)
 	}
 }
 

@@ -14,8 +14,8 @@
 //
 // # Errors
 //
-// What the publisher says it does not have matches [fs.ErrNotExist]: a block (404 or 410)
-// or any head (204). A head or a block that is not what was asked for matches
+// What the publisher says it does not have matches [fs.ErrNotExist]: a block (404 or 410,
+// at all its addresses) or any head (204). A head or a block that is not what was asked for matches
 // [digest.ErrMismatch]; an address that must not be dialed [ErrPrivate]. An answer of
 // another status is a [*StatusError], and anything else was no answer. What may pass is
 // tried again before it is returned.

@@ -76,7 +76,8 @@ func mayPass(err error) bool {
 	return (status.Status == http.StatusTooManyRequests || status.Status >= 500) && status.RetryAfter <= maxPause
 }
 
-// ask asks the places of the publisher, that which answered last first, until one does.
+// ask asks the places of the publisher, that which answered last first, until one has an answer.
+// Only if all say that it does not exist it does not: one may be a host that serves others by now.
 func (c *Client) ask(ctx context.Context, name string, kind ipni.Kind, limit int64) ([]byte, error) {
 	var failed error
 	best := int(c.best.Load())
@@ -84,12 +85,12 @@ func (c *Client) ask(ctx context.Context, name string, kind ipni.Kind, limit int
 		i = (best + i) % len(c.places)
 		p := c.places[i]
 		body, err := c.askPlace(ctx, p, name, kind, limit)
-		if err == nil || errors.Is(err, fs.ErrNotExist) {
+		if err == nil {
 			c.best.Store(int32(i))
-			return body, err
+			return body, nil
 		}
-		// A failure that may pass decides whether all are asked again.
-		if err = fmt.Errorf("%s: %w", p, err); failed == nil || !mayPass(failed) {
+		// A failure that may pass decides whether all are asked again, absence nothing.
+		if err = fmt.Errorf("%s: %w", p, err); failed == nil || errors.Is(failed, fs.ErrNotExist) || !mayPass(failed) && !errors.Is(err, fs.ErrNotExist) {
 			failed = err
 		}
 		if ctx.Err() != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/ipni"
 )
 
 const maxHead = 8 << 10 // bytes of a signed head, keys of RSA included
@@ -40,6 +41,9 @@ func verifyHead(data []byte, publisher peer.ID, topic string) (_ cid.Cid, err er
 	link, ok := signed.Head.(cidlink.Link)
 	if !ok || !link.Defined() {
 		return cid.Undef, fmt.Errorf("%w: without a CID", digest.ErrMismatch)
+	}
+	if err := ipni.CheckCID(link.Cid); err != nil {
+		return cid.Undef, fmt.Errorf("%w: %w", digest.ErrMismatch, err)
 	}
 	return link.Cid, nil
 }
