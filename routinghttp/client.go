@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"math/rand/v2"
 	"mime"
 	"net/http"
 	"net/url"
@@ -33,6 +34,7 @@ const (
 	defaultAnswer        = 16 << 20
 	firstPause           = 100 * time.Millisecond
 	lastPause            = 2 * time.Second
+	maxWait              = 10 * time.Second // that a server may ask for; who asks for more is not asked again
 	maxReason            = 256 // bytes of an explanation that are kept
 	maxRedirects         = 3
 	firstLine            = 4 << 10
@@ -198,11 +200,11 @@ func (c *Client) ask(ctx context.Context, id cid.Cid) (*http.Response, error) {
 		return c.try(ctx, id)
 	}
 	policy := retrypolicy.NewBuilder[*http.Response]().
-		HandleIf(func(_ *http.Response, err error) bool { return err != nil && ctx.Err() == nil && temporary(err) }).
+		HandleIf(func(_ *http.Response, err error) bool {
+			return err != nil && ctx.Err() == nil && temporary(err) && inTime(ctx, err)
+		}).
 		WithMaxRetries(c.o.Retries).
-		WithBackoff(firstPause, lastPause).
-		WithJitterFactor(0.5).
-		WithDelayFunc(pause).
+		WithDelayFunc(pause). // no jitter of the policy's, which would also come earlier than it was asked to
 		ReturnLastFailure()
 	return failsafe.With(policy.Build()).WithContext(ctx).Get(func() (*http.Response, error) { return c.try(ctx, id) })
 }
@@ -220,13 +222,30 @@ func temporary(err error) bool {
 	return false
 }
 
-// pause is what a busy server asked for, within bounds; a negative one means the policy's.
-func pause(e failsafe.ExecutionAttempt[*http.Response]) time.Duration {
+// asked returns how long a busy server asked to wait; 0 if it did not.
+func asked(err error) time.Duration {
 	var answer *Error
-	if errors.As(e.LastError(), &answer) && answer.RetryAfter > 0 {
-		return min(answer.RetryAfter, lastPause)
+	if errors.As(err, &answer) {
+		return answer.RetryAfter
 	}
-	return -1
+	return 0
+}
+
+// inTime reports whether what a busy server asked for is no longer than is waited here.
+func inTime(ctx context.Context, err error) bool {
+	wait := asked(err)
+	end, ok := ctx.Deadline()
+	return wait <= maxWait && (!ok || wait < time.Until(end))
+}
+
+// pause is what a busy server asked for, or what doubles with each attempt. It is spread, so
+// that those who failed together do not come back together; never to before what was asked for.
+func pause(e failsafe.ExecutionAttempt[*http.Response]) time.Duration {
+	if wait := asked(e.LastError()); wait > 0 {
+		return wait + rand.N(wait/4)
+	}
+	d := min(firstPause<<min(e.Retries(), 10), lastPause)
+	return d/2 + rand.N(d)
 }
 
 // try sends a request once.
