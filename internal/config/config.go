@@ -93,9 +93,10 @@ func Default(home string) Config {
 		Scrub:  Scrub{Enabled: true, Rate: 16 << 20, Interval: Duration(7 * 24 * time.Hour)},
 		Cache:  Cache{Index: 32 << 20, Plans: 16 << 20, Blocks: 16 << 20, DiskDir: "cache"},
 		IPNI:   IPNI{Roles: []string{}, Values: "segments:ipni", Mode: "sealed", Memory: 256 << 20, Key: "identity.key"},
-		Ingest: Ingest{Publishers: "any", PublishFor: "own", Workers: 4, FreezeAt: 90, Poll: Duration(24 * time.Hour)},
+		Ingest: Ingest{Publishers: "any", PublishFor: "own", Workers: 4, FreezeAt: 90, Poll: Duration(24 * time.Hour), GossipPeers: []string{}},
 		Find: Find{
 			TTL: Duration(5 * time.Minute), NegativeTTL: Duration(10 * time.Second), Indexers: []string{}, Cascade: []string{},
+			CompareShare: 0.01, CompareInterval: Duration(time.Hour),
 		},
 		Shard:   Shard{Replicas: 2, Weight: 100, RebalanceRate: 64 << 20},
 		Mirror:  Mirror{Write: true, Read: "publisher"},

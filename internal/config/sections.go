@@ -83,6 +83,10 @@ type Admin struct {
 	Listen string `toml:"listen"`
 	// Permit an address that other machines can reach.
 	AllowRemote bool `toml:"allow_remote"`
+	// A file with the secret of those who may tell the provider index what to do, such as
+	// an assigner of storetheindex. They show it as "Authorization: Bearer SECRET" or as the
+	// password of a URL, http://assigner:SECRET@HOST:PORT. Empty: the listener only tells.
+	IPNITokenFile string `toml:"ipni_token_file"`
 }
 
 // When bytes are checked against their hash.
@@ -160,6 +164,9 @@ type Ingest struct {
 	Poll Duration `toml:"poll"`
 	// Take announcements of the libp2p topic /indexer/ingest/mainnet as well. Needs p2p.listen.
 	Gossip bool `toml:"gossip"`
+	// Multiaddrs with /p2p/PEER of those to whom the node keeps a connection for that. Others
+	// may connect to it by themselves.
+	GossipPeers []string `toml:"gossip_peers"`
 }
 
 // How lookups are answered.
@@ -173,6 +180,13 @@ type Find struct {
 	Indexers []string `toml:"indexers"`
 	// Indexers asked only for ?cascade=LABEL, each as "LABEL=URL".
 	Cascade []string `toml:"cascade"`
+	// URL of an indexer that this one is compared with, for the metric hashstream_ipni_coverage.
+	// It is sent some of what clients look up, also multihashes in plain if they do so.
+	Compare string `toml:"compare"`
+	// Share of lookups that is compared, from 0 to 0.5. Many at once are not compared.
+	CompareShare float64 `toml:"compare_share"`
+	// Time between comparisons of the providers that are known.
+	CompareInterval Duration `toml:"compare_interval"`
 }
 
 // One index over many nodes. Those of one ipni.state belong together.

@@ -46,6 +46,7 @@ func (s *Service) openIngest(context.Context) error {
 		Frozen:       s.full,
 		Workers:      c.Workers,
 		AdRate:       c.Rate,
+		EntryRate:    c.EntryRate,
 		PollInterval: c.Poll.Std(),
 		Trace:        s.node.Metrics.Trace(s.traceIngest()),
 	})
