@@ -21,7 +21,7 @@
 // [ErrUnavailable] is a partition for which not enough replicas answered; it matches
 // [context.DeadlineExceeded] too if that was for want of time. A malformed row or answer matches
 // [digest.ErrMismatch], malformed arguments [io/fs.ErrInvalid]. [ErrReplaced] tells a
-// member that another process has taken its name.
+// member that another process has taken its name, [ErrForgotten] that it is a member no more.
 //
 // All types are safe for concurrent use.
 package cluster
@@ -47,6 +47,7 @@ import (
 var (
 	ErrUnavailable = errors.New("cluster: too few replicas answered")
 	ErrReplaced    = errors.New("cluster: another process has this member's name")
+	ErrForgotten   = errors.New("cluster: the member's row was removed")
 )
 
 // Partitions is into how many parts the keys are cut.

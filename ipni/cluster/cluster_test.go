@@ -75,11 +75,11 @@ func TestLiveness(t *testing.T) {
 			t.Fatalf("b gave a sign of life: %v", got)
 		}
 		must(t, b.Leave(t.Context()))
-		must(t, m.Forget(t.Context(), "a"))
+		must(t, m.Forget(t.Context(), "a", nil))
 		if got := alive(t, m); len(got) != 0 {
 			t.Fatalf("who left is alive: %v", got)
 		}
-		if err := a.Beat(t.Context()); !errors.Is(err, cluster.ErrReplaced) {
+		if err := a.Run(t.Context()); !errors.Is(err, cluster.ErrForgotten) || !a.Until().Before(time.Now()) {
 			t.Fatalf("a member that was forgotten: %v", err)
 		}
 	})

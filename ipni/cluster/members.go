@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"sync"
 	"time"
@@ -120,23 +121,24 @@ func (m *Members) observe(all []Status, now time.Time) {
 	m.seen = next
 }
 
-// Join writes the row of self. A process that joined under the same id before is told
-// so by [ErrReplaced] at its next heartbeat.
+// Join writes the row of self, which drains if the row before it did. A process that joined
+// under the same id before is told so by [ErrReplaced] at its next heartbeat.
 func (m *Members) Join(ctx context.Context, self Member) (*Session, error) {
 	if err := m.agree(ctx); err != nil {
 		return nil, err
 	}
 	s := &Session{members: m, id: self.ID}
-	start := time.Now()
+	start, incarnation := time.Now(), uint64(0)
 	err := update(ctx, m.store, memberPrefix+self.ID, func(row *Member, _ bool) (bool, error) {
-		self.Incarnation, self.Beat = row.Incarnation+1, row.Beat+1
-		*row = self
+		next := self
+		next.Incarnation, next.Beat, next.Draining = row.Incarnation+1, row.Beat+1, self.Draining || row.Draining
+		*row, incarnation = next, next.Incarnation
 		return true, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cluster: join as %q: %w", self.ID, err)
 	}
-	s.incarnation = self.Incarnation
+	s.incarnation = incarnation
 	s.last = start
 	return s, nil
 }
@@ -159,10 +161,26 @@ func (m *Members) agree(ctx context.Context) error {
 	})
 }
 
-// Forget removes the row of a member that is dead and will not come back. One that is alive is to drain
-// and to leave: others take over at once what belonged to a member without a row.
-func (m *Members) Forget(ctx context.Context, id string) error {
-	if err := m.store.Batch(ctx, []kv.Op{kv.Delete([]byte(memberPrefix + id))}); err != nil {
+// Forget removes the row of a member if it is as wanted says then; nil is any. A row that is not
+// wanted matches [ErrReplaced], one that is not there [io/fs.ErrNotExist]. It is for members that
+// have handed over what they had, or are dead for good: others take over at once what
+// belonged to a member without a row.
+func (m *Members) Forget(ctx context.Context, id string, wanted func(Member) bool) error {
+	key := []byte(memberPrefix + id)
+	err := m.store.Update(ctx, key, func(old []byte) ([]byte, error) {
+		var row Member
+		if old == nil {
+			return nil, fs.ErrNotExist
+		}
+		if err := decode(key, old, &row); err != nil && wanted != nil {
+			return nil, err
+		}
+		if wanted != nil && !wanted(row) {
+			return nil, ErrReplaced
+		}
+		return nil, nil
+	})
+	if err != nil {
 		return fmt.Errorf("cluster: forget %q: %w", id, err)
 	}
 	return nil
@@ -200,7 +218,10 @@ func (s *Session) Beat(ctx context.Context) error { return s.Set(ctx, func(*Memb
 func (s *Session) Set(ctx context.Context, f func(*Member)) error {
 	start := time.Now()
 	err := update(ctx, s.members.store, memberPrefix+s.id, func(row *Member, exists bool) (bool, error) {
-		if !exists || row.Incarnation != s.incarnation {
+		if !exists {
+			return false, ErrForgotten
+		}
+		if row.Incarnation != s.incarnation {
 			return false, ErrReplaced
 		}
 		f(row)
@@ -210,7 +231,7 @@ func (s *Session) Set(ctx context.Context, f func(*Member)) error {
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if errors.Is(err, ErrReplaced) {
+	if gone(err) {
 		s.last = time.Time{}
 	}
 	if err != nil {
@@ -222,7 +243,10 @@ func (s *Session) Set(ctx context.Context, f func(*Member)) error {
 	return nil
 }
 
-// Run gives signs of life until ctx ends or the member is replaced. An error of the
+// gone reports whether err ends the life of a member.
+func gone(err error) bool { return errors.Is(err, ErrReplaced) || errors.Is(err, ErrForgotten) }
+
+// Run gives signs of life until ctx ends, or the member is replaced or forgotten. An error of the
 // store is tried again.
 func (s *Session) Run(ctx context.Context) error {
 	pause := s.members.timing.TTL / 6
@@ -230,7 +254,7 @@ func (s *Session) Run(ctx context.Context) error {
 		beat, cancel := context.WithTimeout(ctx, 2*pause)
 		err := s.Beat(beat)
 		cancel()
-		if errors.Is(err, ErrReplaced) {
+		if gone(err) {
 			return err
 		}
 		select {
