@@ -157,6 +157,9 @@ type Ingest struct {
 	Workers int `toml:"workers"`
 	// Advertisements a second for each publisher at most. 0 is no limit.
 	Rate float64 `toml:"rate"`
+	// Multihashes a second for each publisher at most. Who has had them waits without
+	// keeping others from their turn. 0 is no limit.
+	EntryRate float64 `toml:"entry_rate"`
 	// Share of the disk of ipni.values, in percent, from which on no more entries are taken.
 	// Removals, metadata and lookups go on.
 	FreezeAt int `toml:"freeze_at"`

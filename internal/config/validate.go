@@ -55,6 +55,7 @@ func (c *Config) validate() error {
 		{"ingest.publish_for", oneOf(c.Ingest.PublishFor, "own", "any")},
 		{"ingest.workers", between(c.Ingest.Workers, 1, 1024)},
 		{"ingest.rate", between(c.Ingest.Rate, 0, maxCount)},
+		{"ingest.entry_rate", between(c.Ingest.EntryRate, 0, 1e12)},
 		{"ingest.freeze_at", between(c.Ingest.FreezeAt, 1, 100)},
 		{"ingest.poll", positive(c.Ingest.Poll)},
 		{"find.indexers", each(c.Find.Indexers, checkEndpoint)},
