@@ -48,6 +48,12 @@ func InBucket(rawURL string) bool {
 	return err == nil && slices.Contains([]string{"s3", "js+s3", "gs", "azblob"}, u.Scheme)
 }
 
+// Shared reports whether several nodes can use the store of keys at rawURL.
+func Shared(rawURL string) bool {
+	u, err := url.Parse(rawURL)
+	return err == nil && u.Scheme == "postgres"
+}
+
 // UsesBuckets reports whether c keeps or leaves content in buckets.
 func UsesBuckets(c config.Config) bool {
 	return InBucket(c.Store.Packs) || slices.ContainsFunc(c.Sources.Roots, InBucket)

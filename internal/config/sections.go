@@ -128,11 +128,12 @@ type IPNI struct {
 	// "store" (keep records, for other nodes too if shard.listen is set), "find" (answer
 	// lookups), "publish" (advertise what this node stores). None by default.
 	Roles []string `toml:"roles"`
-	// What nodes share: providers, progress of ingestion, members and leases. Empty is the
-	// store of the index (store.index), else a URL like that.
+	// Providers, progress of ingestion, members and leases: a URL like store.index. Nodes with
+	// the same postgres://HOST/DATABASE here share one index. Empty is the store of the index
+	// (store.index) of a node that is alone.
 	State string `toml:"state"`
 	// The store of records: segments:PATH, mem: (gone when the node stops) or a URL like
-	// store.index, which several nodes may share.
+	// store.index.
 	Values string `toml:"values"`
 	// "sealed" keeps hashes and ciphertext alone. "compact" keeps the multihashes
 	// themselves, in a third of the space, for a node that ingests for itself.

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -91,6 +92,9 @@ func Wanted(c config.Config) bool { return len(c.IPNI.Roles) > 0 }
 
 // Open opens what the roles of c need.
 func Open(ctx context.Context, c config.Config, n Node) (_ *Service, err error) {
+	if err := checkShared(c); err != nil {
+		return nil, err
+	}
 	s := &Service{config: c, node: n, log: n.Log, state: n.Keys}
 	if s.node.Metrics == nil {
 		s.node.Metrics = ipniobs.New(nil)
@@ -166,10 +170,22 @@ func (s *Service) openStore(ctx context.Context) error {
 	return err
 }
 
+// checkShared refuses stores by which nodes would spoil each other's work.
+func checkShared(c config.Config) error {
+	switch together := backends.Shared(c.IPNI.State); {
+	case together && slices.Contains(c.IPNI.Roles, RoleStore) && backends.Shared(c.IPNI.Values):
+		return fmt.Errorf("indexer: nodes of one ipni.state keep copies for each other: set ipni.values to a store of this node's own, such as segments:ipni: %w", fs.ErrInvalid)
+	case c.IPNI.State == "" && backends.Shared(c.Store.Index) && slices.Contains(c.IPNI.Roles, RoleIngest):
+		return fmt.Errorf("indexer: other nodes may use store.index and ingest too: set ipni.state to the same URL to share the work with them, "+
+			"or to pebble:ipni/state for an index of this node's own: %w", fs.ErrInvalid)
+	}
+	return nil
+}
+
 // openShard makes the node one of a cluster, if it shares a state.
 func (s *Service) openShard(context.Context) error {
 	o := shard.Options{Config: s.config.Shard, Store: s.store, ID: s.id, Full: s.full, Version: s.node.Version, Log: s.log, Written: s.node.Metrics.Written}
-	if s.config.IPNI.State != "" {
+	if backends.Shared(s.config.IPNI.State) {
 		o.State = s.state
 	}
 	if file := s.config.Shard.TokenFile; file != "" {
