@@ -51,7 +51,7 @@ type Options struct {
 	Full    func() bool                         // the disk of the records takes no more
 	Written func(*http.Request, storehttp.Done) // called after each write
 	Version string
-	Log     *slog.Logger
+	Log     *slog.Logger // default: none
 }
 
 // Follower follows the chains of publishers, as [ingest.Ingester] does.
@@ -77,13 +77,17 @@ type Shard struct {
 	leases  *assign.Table
 
 	mu      sync.Mutex
-	agent   *rebalance.Agent // once the node has joined, if it has records
+	session *cluster.Session // once the node has joined
+	agent   *rebalance.Agent // the same, if it has records
 	held    map[peer.ID]bool
 	clients map[string]*storehttp.Client // by URL
 }
 
 // Open makes a node one of a cluster, if it has a state to share. Close must be called.
 func Open(o Options) (*Shard, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	sh := &Shard{o: o, held: map[peer.ID]bool{}, clients: map[string]*storehttp.Client{}}
 	if o.Store != nil {
 		sh.replica = rebalance.NewReplica(local.New(o.Store), 0)
@@ -228,7 +232,10 @@ func (sh *Shard) Run(ctx context.Context, url string, follower Follower) error {
 	if err != nil {
 		return err
 	}
-	parts := []func(context.Context) error{session.Run, sh.router.Run, func(ctx context.Context) error { return sh.watchDisk(ctx, session) }}
+	sh.mu.Lock()
+	sh.session = session
+	sh.mu.Unlock()
+	parts := []func(context.Context) error{session.Run, sh.router.Run, func(ctx context.Context) error { return sh.watch(ctx, session) }}
 	if sh.replica != nil {
 		agent := rebalance.NewAgent(sh.o.State, sh.members, session, sh.replica, sh.dial, &rebalance.Options{Replicas: sh.o.Config.Replicas, Rate: int(sh.o.Config.RebalanceRate), Logger: sh.o.Log})
 		sh.mu.Lock()
@@ -245,6 +252,16 @@ func (sh *Shard) Run(ctx context.Context, url string, follower Follower) error {
 			return assigner.Run(ctx, func(ctx context.Context, l *assign.Lease) { sh.work(ctx, l, follower) })
 		})
 	}
+	err = together(ctx, parts)
+	if !errors.Is(err, cluster.ErrForgotten) || ctx.Err() != nil {
+		return err
+	}
+	sh.o.Log.Info("this node has left the others; it only reads and passes writes on until it is started again")
+	return sh.router.Run(ctx)
+}
+
+// together runs parts until one of them returns, and then ends the others. It returns why.
+func together(ctx context.Context, parts []func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var running sync.WaitGroup
@@ -255,10 +272,14 @@ func (sh *Shard) Run(ctx context.Context, url string, follower Follower) error {
 	return context.Cause(ctx)
 }
 
-// watchDisk tells the others when this node takes no more.
-func (sh *Shard) watchDisk(ctx context.Context, session *cluster.Session) error {
+// watch tells the others when this node takes no more, and keeps an eye on them, so that it is known
+// who is dead when somebody asks.
+func (sh *Shard) watch(ctx context.Context, session *cluster.Session) error {
 	frozen := false
 	for tick := time.NewTicker(5 * time.Second); ; {
+		if _, err := sh.members.List(ctx); err != nil && ctx.Err() == nil {
+			sh.o.Log.Warn("members", "error", err)
+		}
 		if now := sh.o.Full(); now != frozen {
 			if err := session.Set(ctx, func(m *cluster.Member) { m.Frozen = now }); err == nil {
 				frozen = now
