@@ -68,6 +68,9 @@ func decodeAny(kind byte, data []byte) ([]byte, any, error) {
 	case 't':
 		r, err := DecodeRetry(data)
 		return r.Encode(), r, err
+	case 'h':
+		before, err := DecodeContinued(data)
+		return PutContinued("p", before).Value, before, err
 	}
 	n, err := decodeNumber(data)
 	return number(n), n, err
@@ -86,12 +89,13 @@ func vectors() map[byte]string {
 		'x': "01" + "feffffff1f" + "feffffff2f" + "fdffffff3f" + "feffffff3f" + "0838e23a70af9e97b8",
 		't': "01" + "00" + c1 + "fcffffff7f" + "02" + time + time + "03343034",
 		'r': "01" + "ac02",
+		'h': "01" + "020904",
 	}
 }
 
 func rows() map[byte]any {
 	return map[byte]any{
-		'p': testPublisher(), 'g': testGap(), 's': []cid.Cid{one, two}, 'a': testAd, 'x': testContext, 't': testRetry, 'r': uint64(300),
+		'p': testPublisher(), 'g': testGap(), 's': []cid.Cid{one, two}, 'a': testAd, 'x': testContext, 't': testRetry, 'r': uint64(300), 'h': peer.ID("\x09\x04"),
 	}
 }
 
