@@ -32,28 +32,34 @@ func (r *Router) SealedMetadata(ctx context.Context, key dhash.MetadataKey) ([]b
 // continues it; what opens on no replica is left out, for anybody may have written it.
 func (r *Router) Contexts(ctx context.Context, mh multihash.Multihash) iter.Seq2[ipni.Context, error] {
 	return func(yield func(ipni.Context, error) bool) {
-		key := dhash.SecondHash(mh)
-		opens := func(value []byte) bool { _, err := openContext(value, mh); return err == nil }
+		key, opener := dhash.SecondHash(mh), dhash.NewOpener(mh)
+		var buf []byte
+		var c ipni.Context // of the last value that is good, which is the one that is yielded
+		opens := func(value []byte) (ok bool) {
+			buf, c, ok = openContext(buf[:0], value, opener)
+			return ok
+		}
 		get := func(ctx context.Context, n cluster.Node) iter.Seq2[[]byte, error] { return n.ValueKeys(ctx, key) }
-		for value, err := range r.ask(ctx, key[0], opens, get) {
-			var c ipni.Context
-			if err == nil {
-				c, err = openContext(value, mh)
+		for _, err := range r.ask(ctx, key[0], opens, get) {
+			if err != nil {
+				yield(ipni.Context{}, err)
+				return
 			}
-			if !yield(c, err) || err != nil {
+			if !yield(c, nil) {
 				return
 			}
 		}
 	}
 }
 
-func openContext(value []byte, mh multihash.Multihash) (ipni.Context, error) {
-	valueKey, err := dhash.Open(nil, value, mh)
+// openContext opens an encrypted value key into buf.
+func openContext(buf, value []byte, o *dhash.Opener) (_ []byte, c ipni.Context, ok bool) {
+	valueKey, err := o.Open(buf, value)
 	if err != nil {
-		return ipni.Context{}, err
+		return buf, c, false
 	}
 	provider, id, err := dhash.SplitValueKey(valueKey)
-	return ipni.Context{Provider: provider, ID: string(id)}, err
+	return valueKey, ipni.Context{Provider: provider, ID: string(id)}, err == nil
 }
 
 // Metadata returns the metadata of a context.
@@ -62,12 +68,17 @@ func (r *Router) Metadata(ctx context.Context, c ipni.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	opens := func(sealed []byte) bool { _, err := dhash.Open(nil, sealed, valueKey); return err == nil }
-	sealed, err := r.metadata(ctx, dhash.HashValueKey(valueKey), opens)
-	if err != nil {
+	opener := dhash.NewOpener(valueKey)
+	var metadata []byte // of the last answer that is good
+	opens := func(sealed []byte) bool {
+		var err error
+		metadata, err = opener.Open(nil, sealed)
+		return err == nil
+	}
+	if _, err := r.metadata(ctx, dhash.HashValueKey(valueKey), opens); err != nil {
 		return nil, err
 	}
-	return dhash.Open(nil, sealed, valueKey)
+	return metadata, nil
 }
 
 // metadata asks for metadata as if for the values of a key, of which there is at most one.
