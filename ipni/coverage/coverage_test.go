@@ -27,6 +27,7 @@ import (
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
 	"github.com/hashstream/hashstream/ipni/coverage"
+	"github.com/hashstream/hashstream/ipni/dhash"
 )
 
 // chain is advertisements in memory, the oldest first.
@@ -352,4 +353,50 @@ func ExampleCompareReads() {
 	r, err := coverage.CompareReads(context.Background(), ours, theirs, hashes(0, 1, 2, 3, 4), &coverage.Options{Rate: -1})
 	fmt.Println(r.Coverage, r.NotFoundOurs, r.NotFoundTheirs, err)
 	// Output: 0.75 0.4 0.2 <nil>
+}
+
+// sealed is an index by second hash.
+type sealed map[dhash.Key][]string
+
+func (s sealed) ValueKeys(_ context.Context, key dhash.Key) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		buffer := make([]byte, 0, 8) // values are valid until the next one
+		for _, v := range s[key] {
+			if v == "broken" {
+				yield(nil, errors.New("broken"))
+				return
+			}
+			if buffer = append(buffer[:0], v...); !yield(buffer, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (s sealed) SealedMetadata(context.Context, dhash.MetadataKey) ([]byte, error) {
+	return nil, fs.ErrNotExist
+}
+
+// TestCompareSealed counts what two indexes have under second hashes.
+func TestCompareSealed(t *testing.T) {
+	ours := sealed{{1}: {"a", "b"}, {2}: {"a"}, {3}: nil, {4}: {"c"}, {5}: {"broken"}, {6}: {"x"}}
+	theirs := sealed{{1}: {"b", "a", "d"}, {2}: nil, {3}: nil, {4}: {"d"}, {5}: {"a"}, {7}: {"a"}}
+	keys := func(yield func(dhash.Key, error) bool) {
+		for n := range byte(7) {
+			if !yield(dhash.Key{n + 1}, nil) {
+				return
+			}
+		}
+	}
+	got, err := coverage.CompareSealed(t.Context(), ours, theirs, keys, &coverage.Options{Rate: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := coverage.Reads{
+		Asked: 6, Failed: 1, Ours: 4, Theirs: 3, Both: 2, Coverage: 2.0 / 3, Reverse: 0.5, NotFoundOurs: 2.0 / 6, NotFoundTheirs: 0.5,
+		Results: 5, ResultsBoth: 2, ResultCoverage: 0.4, Missing: []string{dhash.Key{7}.Multihash().B58String()}, Failures: []string{"here: broken"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
 }

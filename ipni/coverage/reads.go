@@ -7,12 +7,12 @@ import (
 	"iter"
 	"sync"
 
-	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multihash"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
 	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/ipni/dhash"
 )
 
 // maxResults is how many results of one lookup are read. A multihash may have very many.
@@ -67,6 +67,29 @@ func (r *Reads) shares() {
 // CompareReads looks multihashes up in two indexes. A multihash that comes twice counts twice, as
 // it does in traffic.
 func CompareReads(ctx context.Context, ours, theirs ipni.Finder, mhs iter.Seq2[multihash.Multihash, error], o *Options) (Reads, error) {
+	return each(ctx, mhs, o, func(mh multihash.Multihash) question {
+		return question{mh.B58String(), func(ctx context.Context) (map[string]bool, error) { return providers(ctx, ours, mh) },
+			func(ctx context.Context) (map[string]bool, error) { return providers(ctx, theirs, mh) }}
+	})
+}
+
+// CompareSealed looks second hashes up in two indexes, as [CompareReads] does with multihashes. The
+// results that it counts are encrypted value keys, which are the same in all indexes.
+func CompareSealed(ctx context.Context, ours, theirs ipni.SealedReader, keys iter.Seq2[dhash.Key, error], o *Options) (Reads, error) {
+	return each(ctx, keys, o, func(key dhash.Key) question {
+		return question{key.Multihash().B58String(), func(ctx context.Context) (map[string]bool, error) { return valueKeys(ctx, ours, key) },
+			func(ctx context.Context) (map[string]bool, error) { return valueKeys(ctx, theirs, key) }}
+	})
+}
+
+// question is something to look up, with its name in base 58.
+type question struct {
+	name         string
+	ours, theirs func(context.Context) (map[string]bool, error)
+}
+
+// each looks up what seq yields.
+func each[T any](ctx context.Context, seq iter.Seq2[T, error], o *Options, ask func(T) question) (Reads, error) {
 	opts := o.defaults()
 	limit := rate.Inf
 	if opts.Rate > 0 {
@@ -80,7 +103,7 @@ func CompareReads(ctx context.Context, ours, theirs ipni.Finder, mhs iter.Seq2[m
 		failed error
 	)
 	work.SetLimit(opts.Concurrency)
-	for mh, err := range mhs {
+	for v, err := range seq {
 		if err == nil {
 			err = pace.Wait(ctx)
 		}
@@ -88,7 +111,7 @@ func CompareReads(ctx context.Context, ours, theirs ipni.Finder, mhs iter.Seq2[m
 			break
 		}
 		work.Go(func() error {
-			one := compare(ctx, ours, theirs, mh, opts)
+			one := compare(ctx, ask(v), opts)
 			if ctx.Err() != nil {
 				return nil // that it was cut off says nothing of an index
 			}
@@ -109,20 +132,20 @@ func CompareReads(ctx context.Context, ours, theirs ipni.Finder, mhs iter.Seq2[m
 	return r, nil
 }
 
-// compare looks one multihash up in both.
-func compare(ctx context.Context, ours, theirs ipni.Finder, mh multihash.Multihash, o Options) Reads {
+// compare looks one thing up in both.
+func compare(ctx context.Context, q question, o Options) Reads {
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	var (
 		work                  errgroup.Group
-		here, there           map[peer.ID]bool
+		here, there           map[string]bool
 		failedHere, failedOut error
 	)
 	work.Go(func() error {
-		here, failedHere = providers(ctx, ours, mh)
+		here, failedHere = q.ours(ctx)
 		return nil
 	})
-	there, failedOut = providers(ctx, theirs, mh)
+	there, failedOut = q.theirs(ctx)
 	_ = work.Wait()
 	if failedHere != nil {
 		failedHere = fmt.Errorf("here: %w", failedHere)
@@ -147,22 +170,31 @@ func compare(ctx context.Context, ours, theirs ipni.Finder, mh multihash.Multiha
 		}
 	}
 	if r.Theirs > r.Ours {
-		r.Missing = []string{mh.B58String()}
+		r.Missing = []string{q.name}
 	}
 	return r
 }
 
-// providers returns who an index says to have mh.
-func providers(ctx context.Context, f ipni.Finder, mh multihash.Multihash) (map[peer.ID]bool, error) {
-	found, n := map[peer.ID]bool{}, 0
-	for r, err := range f.Find(ctx, mh) {
+// providers returns the bytes of the ids of those who an index says to have mh.
+func providers(ctx context.Context, f ipni.Finder, mh multihash.Multihash) (map[string]bool, error) {
+	return gather(f.Find(ctx, mh), mh, func(r ipni.Result) string { return string(r.Provider.ID) })
+}
+
+// valueKeys returns the encrypted value keys that an index has.
+func valueKeys(ctx context.Context, r ipni.SealedReader, key dhash.Key) (map[string]bool, error) {
+	return gather(r.ValueKeys(ctx, key), key.Multihash(), func(v []byte) string { return string(v) })
+}
+
+func gather[T any](seq iter.Seq2[T, error], mh multihash.Multihash, identity func(T) string) (map[string]bool, error) {
+	found, n := map[string]bool{}, 0
+	for r, err := range seq {
 		if errors.Is(err, ipni.ErrIncomplete) && len(found) > 0 {
 			return found, nil
 		}
 		if err != nil {
 			return nil, err
 		}
-		found[r.Provider.ID] = true
+		found[identity(r)] = true
 		if n++; n >= maxResults {
 			return nil, fmt.Errorf("more than %d results for %s", maxResults, mh.B58String())
 		}

@@ -25,7 +25,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/hashstream/hashstream/ipni"
-	"github.com/hashstream/hashstream/ipni/coverage"
 	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/ipni/ingest"
 	"github.com/hashstream/hashstream/ipni/ipnihttp"
@@ -111,8 +110,8 @@ func New(r *prometheus.Registry) *Metrics {
 		putErrors:    f.counters("ipni_put_errors_total", "Writes of ingestion into the index that failed.", "op"),
 		putBytes:     f.counter("ipni_put_bytes_total", "Bytes of multihashes that ingestion wrote into the index."),
 		coverage: f.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: "ipni_coverage",
-			Help: "How this index compares with another, as of the last comparison: shares from 0 to 1; " +
-				"advertisements that it is behind for ads_behind and max_ads_behind."}, []string{"against", "measure"}),
+			Help: "How this index compares with another, as of the last comparisons: shares from 0 to 1, " +
+				"but counts for ads_behind and max_ads_behind and for what ends with _behind, _unclear, _asked or _failed."}, []string{"against", "measure"}),
 		against: names{limit: 8},
 	}
 	ads := f.counters("ipni_ads_total", "Advertisements that were worked on, by what became of them.", "status")
@@ -305,24 +304,4 @@ func (s *removingSink) RemoveSealed(ctx context.Context, provider ipni.ProviderT
 	err := s.remover.RemoveSealed(ctx, provider, c, before)
 	s.remove.done(start, err)
 	return err
-}
-
-// Providers tells how the providers of this index compare with those of another. Of more than
-// eight others the rest share a label.
-func (x *Metrics) Providers(against string, p coverage.Providers) {
-	x.cover(against, map[string]float64{"providers": p.Coverage, "ads_behind": float64(p.Ads), "max_ads_behind": float64(p.MaxAds)})
-}
-
-// Reads tells how the lookups of this index compare with those of another.
-func (x *Metrics) Reads(against string, r coverage.Reads) {
-	x.cover(against, map[string]float64{
-		"reads": r.Coverage, "reads_reverse": r.Reverse, "results": r.ResultCoverage, "not_found_ours": r.NotFoundOurs, "not_found_theirs": r.NotFoundTheirs,
-	})
-}
-
-func (x *Metrics) cover(against string, measures map[string]float64) {
-	against = x.against.label(against)
-	for measure, v := range measures {
-		x.coverage.WithLabelValues(against, measure).Set(v)
-	}
 }

@@ -191,17 +191,33 @@ func TestSink(t *testing.T) {
 func TestCoverage(t *testing.T) {
 	m := obs.NewMetrics("")
 	x := New(m.Registry())
-	x.Providers("https://a", coverage.Providers{Coverage: 0.5, Ads: 12, MaxAds: 7})
-	x.Reads("https://a", coverage.Reads{Coverage: 0.25, Reverse: 1, ResultCoverage: 0.125, NotFoundOurs: 0.75, NotFoundTheirs: 0.5})
-	x.Reads("https://a", coverage.Reads{Coverage: 0.5, Reverse: 1, ResultCoverage: 0.125, NotFoundOurs: 0.75, NotFoundTheirs: 0.5})
-	wantSeries(t, m, "^ipni_coverage",
-		`ipni_coverage{against="https://a",measure="ads_behind"} 12`, `ipni_coverage{against="https://a",measure="max_ads_behind"} 7`,
-		`ipni_coverage{against="https://a",measure="not_found_ours"} 0.75`, `ipni_coverage{against="https://a",measure="not_found_theirs"} 0.5`,
-		`ipni_coverage{against="https://a",measure="providers"} 0.5`, `ipni_coverage{against="https://a",measure="reads"} 0.5`,
-		`ipni_coverage{against="https://a",measure="reads_reverse"} 1`, `ipni_coverage{against="https://a",measure="results"} 0.125`)
+	series := func(all string) (lines []string) {
+		for one := range strings.FieldsSeq(all) {
+			measure, value, _ := strings.Cut(one, "=")
+			lines = append(lines, fmt.Sprintf("ipni_coverage{against=%q,measure=%q} %s", "https://a", measure, value))
+		}
+		return lines
+	}
+	x.Providers("https://a", coverage.Providers{}, errors.New("no answer"))
+	wantSeries(t, m, "^ipni_coverage", series("providers_failed=1")...)
+	x.Providers("https://a", coverage.Providers{Coverage: 0.5, Ads: 12, MaxAds: 7, Behind: 3, Unclear: 4}, nil)
+	of := coverage.Reads{Asked: 4, Failed: 1, Coverage: 0.25, Reverse: 1, ResultCoverage: 0.125, NotFoundOurs: 0.75, NotFoundTheirs: 0.5}
+	x.Reads("https://a", of)
+	of.Coverage = 0.5
+	x.Reads("https://a", of)
+	known := "ads_behind=12 max_ads_behind=7 not_found_ours=0.75 not_found_theirs=0.5 providers=0.5 providers_behind=3 providers_failed=0 providers_unclear=4 "
+	reads := "reads=0.5 reads_asked=4 reads_failed=1 reads_reverse=1 results=0.125"
+	wantSeries(t, m, "^ipni_coverage", series(known+reads)...)
+	of.Coverage = 0.75
+	x.SealedReads("https://a", of)
+	wantSeries(t, m, "^ipni_coverage.*encrypted", series("encrypted_not_found_ours=0.75 encrypted_not_found_theirs=0.5 encrypted_reads=0.75 encrypted_reads_asked=4 "+
+		"encrypted_reads_failed=1 encrypted_reads_reverse=1 encrypted_results=0.125")...)
+	// Shares of nothing are not shown, nor what they once were.
+	x.SealedReads("https://a", coverage.Reads{Failed: 9, Coverage: 1})
+	wantSeries(t, m, "^ipni_coverage.*encrypted", series("encrypted_reads_asked=0 encrypted_reads_failed=9")...)
 	var wg sync.WaitGroup
 	for i := range 50 {
-		wg.Go(func() { x.Providers(fmt.Sprint(i), coverage.Providers{}) })
+		wg.Go(func() { x.Providers(fmt.Sprint(i), coverage.Providers{}, nil) })
 	}
 	wg.Wait()
 	if got := scrape(t, m, `^ipni_coverage.*"providers"`); len(got) != 9 {
