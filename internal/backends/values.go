@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net/url"
 	"path/filepath"
 
@@ -45,7 +46,7 @@ const shortKey = 8
 const segments = "segments"
 
 // OpenValues opens the records that c names. A directory holds segments beside an
-// embedded store of keys; any other store of keys holds both.
+// embedded store of keys; any other store of keys holds both, and is swept until [Values.Close].
 func OpenValues(ctx context.Context, c config.Config, o *Options) (*Values, error) {
 	if o == nil {
 		o = &Options{}
@@ -60,7 +61,8 @@ func OpenValues(ctx context.Context, c config.Config, o *Options) (*Values, erro
 		if err != nil {
 			return nil, err
 		}
-		return &Values{Store: kvstore.New(store), Rows: store, closers: []io.Closer{closer}}, nil
+		values := kvstore.New(store)
+		return &Values{Store: values, Rows: store, closers: []io.Closer{closer, sweep(values, o.Logger)}}, nil
 	}
 	v.Dir = place.where
 	so := &segstore.Options{Memory: int64(c.IPNI.Memory), Log: o.Logger}
@@ -79,6 +81,29 @@ func OpenValues(ctx context.Context, c config.Config, o *Options) (*Values, erro
 	}
 	v.Rows, v.closers = rows, append(v.closers, closer)
 	return v, nil
+}
+
+// sweeper reclaims what was removed until it is closed.
+type sweeper struct {
+	stop  context.CancelFunc
+	ended chan struct{}
+}
+
+func sweep(s *kvstore.Store, log *slog.Logger) *sweeper {
+	ctx, stop := context.WithCancel(context.Background())
+	w := &sweeper{stop, make(chan struct{})}
+	go func() {
+		defer close(w.ended)
+		s.Run(ctx, &kvstore.SweepOptions{Logger: log}) // returns why ctx ended
+	}()
+	return w
+}
+
+// Close waits until the store is not used any more.
+func (w *sweeper) Close() error {
+	w.stop()
+	<-w.ended
+	return nil
 }
 
 // findValues returns where segments are, or nil if a store of keys holds the records.

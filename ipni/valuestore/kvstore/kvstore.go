@@ -5,8 +5,13 @@
 //
 //	"v" key value tag    ; a record
 //	"r" tag              ; a tag that is removed
+//	"R"                  ; random bytes, new ones whenever there are other tags that are removed
 //
-// A tag is eight bytes, big-endian. A value is written in groups of eight bytes, of which the last is filled with
+// A tag is eight bytes, big-endian. A reader keeps the tags that are removed for as long as "R" stays what it
+// was, so that it reads one row before those of a key, and sees what another process has removed at once. [Store.Run]
+// reclaims the space of what was removed.
+//
+// A value is written in groups of eight bytes, of which the last is filled with
 // zeros; behind each stands a byte, 9 if there is another one, and the bytes of this one
 // that count otherwise. So values are in the order of their bytes, and no two records
 // share a key, as they might if it held a short hash of the value.
@@ -15,7 +20,9 @@
 //
 // Rows that are not of that form match [digest.ErrMismatch].
 //
-// A Store is safe for concurrent use, and several may share the keys.
+// A Store is safe for concurrent use, and several may share the keys. Of a put and a delete of one record at the same
+// time through the same Store, one is wholly before the other, however many records they have; through
+// two Stores, one or the other decides for each record.
 package kvstore
 
 import (
@@ -24,6 +31,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"sync"
 
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni/dhash"
@@ -37,15 +45,24 @@ const (
 	tagSize       = 8
 	group         = 8
 	more          = group + 1
+	statePrefix   = 'R'
 	batchSize     = 4096 // rows of a batch
+	stripeCount   = 64
+	leastRow      = 1 + dhash.KeySize + group + 1 + tagSize // bytes
 )
 
 // Store is a value store over a kv store, of which it uses the keys that begin
-// with "v" and "r".
-type Store struct{ kv kv.Store }
+// with "v", "r" and "R".
+type Store struct {
+	kv   kv.Store
+	gone cache
+	// A put in several batches must not be acknowledged after a delete which came between
+	// them: puts of a tag share its stripe, a delete has it alone.
+	stripes [stripeCount]sync.RWMutex
+}
 
 // New returns the value store that s holds.
-func New(s kv.Store) *Store { return &Store{s} }
+func New(s kv.Store) *Store { return &Store{kv: s} }
 
 var _ valuestore.Store = (*Store)(nil)
 
@@ -68,9 +85,8 @@ func parseRow(row []byte) (r valuestore.Record, err error) {
 	malformed := func() (valuestore.Record, error) {
 		return valuestore.Record{}, fmt.Errorf("kvstore: row %x: %w: malformed", row, digest.ErrMismatch)
 	}
-	const least = 1 + dhash.KeySize + group + 1 + tagSize
 	groups := len(row) - 1 - dhash.KeySize - tagSize
-	if len(row) < least || row[0] != recordPrefix || groups%(group+1) != 0 || groups/(group+1) > valuestore.MaxValue/group+1 {
+	if len(row) < leastRow || row[0] != recordPrefix || groups%(group+1) != 0 || groups/(group+1) > valuestore.MaxValue/group+1 {
 		return malformed()
 	}
 	r.Key = dhash.Key(row[1:])
@@ -103,6 +119,9 @@ func allZero(b []byte) bool {
 
 // Put implements [valuestore.Store].
 func (s *Store) Put(ctx context.Context, tag valuestore.Tag, records valuestore.Records) error {
+	stripe := &s.stripes[tag%stripeCount]
+	stripe.RLock()
+	defer stripe.RUnlock()
 	if err := s.write(ctx, tag, records, func(row []byte) kv.Op { return kv.Put(row, nil) }); err != nil {
 		return fmt.Errorf("kvstore: put: %w", err)
 	}
@@ -111,6 +130,9 @@ func (s *Store) Put(ctx context.Context, tag valuestore.Tag, records valuestore.
 
 // Delete implements [valuestore.Store].
 func (s *Store) Delete(ctx context.Context, tag valuestore.Tag, records valuestore.Records) error {
+	stripe := &s.stripes[tag%stripeCount]
+	stripe.Lock()
+	defer stripe.Unlock()
 	if err := s.write(ctx, tag, records, kv.Delete); err != nil {
 		return fmt.Errorf("kvstore: delete: %w", err)
 	}
@@ -159,48 +181,6 @@ func (b *batch) flush() error {
 	return err
 }
 
-// Remove implements [valuestore.Store]. The rows stay until [Store.Sweep], and reads skip them. Tag 0
-// cannot be removed, it matches fs.ErrInvalid.
-func (s *Store) Remove(ctx context.Context, tags ...valuestore.Tag) error {
-	b := batch{ctx: ctx, kv: s.kv}
-	for _, tag := range tags {
-		if tag == 0 || tag > valuestore.MaxTag {
-			return fmt.Errorf("kvstore: remove: tag %d: %w", tag, fs.ErrInvalid)
-		}
-	}
-	for _, tag := range tags {
-		if err := b.add(kv.Put(removedRow(tag), nil)); err != nil {
-			return fmt.Errorf("kvstore: remove: %w", err)
-		}
-	}
-	if err := b.flush(); err != nil {
-		return fmt.Errorf("kvstore: remove: %w", err)
-	}
-	return nil
-}
-
-func removedRow(tag valuestore.Tag) []byte {
-	return binary.BigEndian.AppendUint64([]byte{removedPrefix}, uint64(tag))
-}
-
-// removed returns the tags that are removed.
-func (s *Store) removed(ctx context.Context) (map[valuestore.Tag]bool, error) {
-	var tags map[valuestore.Tag]bool
-	for p, err := range s.kv.Scan(ctx, kv.Prefix([]byte{removedPrefix})) {
-		if err != nil {
-			return nil, err
-		}
-		if len(p.Key) != 1+tagSize {
-			return nil, fmt.Errorf("row %x: %w: malformed", p.Key, digest.ErrMismatch)
-		}
-		if tags == nil {
-			tags = map[valuestore.Tag]bool{}
-		}
-		tags[valuestore.Tag(binary.BigEndian.Uint64(p.Key[1:]))] = true
-	}
-	return tags, nil
-}
-
 // Values implements [valuestore.Reader].
 func (s *Store) Values(ctx context.Context, key dhash.Key) iter.Seq2[valuestore.Value, error] {
 	return func(yield func(valuestore.Value, error) bool) {
@@ -227,7 +207,7 @@ func (s *Store) scan(ctx context.Context, rows kv.Range) iter.Seq2[valuestore.Re
 			fail(err)
 			return
 		}
-		removed, err := s.removed(ctx)
+		removed, err := s.removed(ctx) // before the rows: these may be gone when their tag is forgotten
 		if err != nil {
 			fail(err)
 			return
@@ -241,49 +221,9 @@ func (s *Store) scan(ctx context.Context, rows kv.Range) iter.Seq2[valuestore.Re
 				fail(err)
 				return
 			}
-			if !removed[r.Tag] && !yield(r, nil) {
+			if _, gone := removed[r.Tag]; !gone && !yield(r, nil) {
 				return
 			}
 		}
 	}
-}
-
-// Sweep deletes the rows of tags that are removed, and then forgets the tags. It reads all rows: call
-// it after many removals, since each read looks at the tags that are not forgotten.
-func (s *Store) Sweep(ctx context.Context) error {
-	if err := s.sweep(ctx); err != nil {
-		return fmt.Errorf("kvstore: sweep: %w", err)
-	}
-	return nil
-}
-
-func (s *Store) sweep(ctx context.Context) error {
-	removed, err := s.removed(ctx)
-	if err != nil || len(removed) == 0 {
-		return err
-	}
-	b := batch{ctx: ctx, kv: s.kv}
-	for p, err := range s.kv.Scan(ctx, kv.Prefix([]byte{recordPrefix})) {
-		if err != nil {
-			return err
-		}
-		r, err := parseRow(p.Key)
-		if err != nil {
-			return err
-		}
-		if removed[r.Tag] {
-			if err := b.add(kv.Delete(p.Key)); err != nil {
-				return err
-			}
-		}
-	}
-	if err := b.flush(); err != nil {
-		return err
-	}
-	for tag := range removed { // only now: rows without their tag would be seen again
-		if err := b.add(kv.Delete(removedRow(tag))); err != nil {
-			return err
-		}
-	}
-	return b.flush()
 }

@@ -40,41 +40,6 @@ func TestPebble(t *testing.T) {
 	}, nil)
 }
 
-func TestSweep(t *testing.T) {
-	db := memkv.New()
-	s := kvstore.New(db)
-	for tag := range valuestore.Tag(5) {
-		var records valuestore.Records
-		for i := range 5000 {
-			records = records.Append(valuestoretest.Key(i), []byte("x"))
-		}
-		if err := s.Put(t.Context(), tag, records); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := s.Remove(t.Context(), 1, 3); err != nil {
-		t.Fatal(err)
-	}
-	count := func() (rows, records int) {
-		for range db.Scan(t.Context(), kv.Range{From: []byte{0}}) {
-			rows++
-		}
-		for range s.Range(t.Context(), valuestore.Everything()) {
-			records++
-		}
-		return rows, records
-	}
-	if rows, records := count(); rows != 25_002 || records != 15_000 {
-		t.Errorf("%d rows, %d records", rows, records)
-	}
-	if err := s.Sweep(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if rows, records := count(); rows != 15_000 || records != 15_000 {
-		t.Errorf("after the sweep: %d rows, %d records", rows, records)
-	}
-}
-
 // FuzzRows reads rows of any form. What is read is what was put, in its order.
 func FuzzRows(f *testing.F) {
 	f.Add([]byte("v"), []byte("value"), uint64(1))
