@@ -1,9 +1,12 @@
 package segment
 
 import (
+	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"math/bits"
 	"os"
 	"slices"
@@ -11,8 +14,10 @@ import (
 	"github.com/hashstream/hashstream/ipni/valuestore"
 )
 
-// uncounted stands for the number of tags of a segment with too many to count.
+// uncounted stands for the number of tags of a segment that lists none: of version 1, with too many.
 const uncounted = ^uint64(0)
+
+const tagBits = 40 // of the largest tag
 
 // Segment is an open segment.
 type Segment struct {
@@ -28,6 +33,7 @@ type Segment struct {
 	records, gone          uint64
 	tailAt, tagsAt, footAt int64
 	tagCount               uint64
+	thin                   uint8 // one in 2^thin tags is listed
 	size                   int64
 }
 
@@ -87,12 +93,16 @@ func appendFooter(tail []byte, s *Segment) []byte {
 	sum := checksum(s.tailAt, tail)
 	begin := len(tail)
 	b := append(tail, magic...)
-	b = append(b, version, byte(s.keyBytes), 0, 0)
+	v := byte(version)
+	if s.thin > 0 {
+		v = thinVersion
+	}
+	b = append(b, v, byte(s.keyBytes), 0, 0)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(s.sections)))
 	for _, n := range []uint64{s.records, s.gone, uint64(len(s.heads)), s.tagCount, uint64(s.tailAt)} {
 		b = binary.LittleEndian.AppendUint64(b, n)
 	}
-	b = append(b, make([]byte, 8)...)
+	b = append(b, s.thin, 0, 0, 0, 0, 0, 0, 0)
 	b = binary.LittleEndian.AppendUint32(b, sum)
 	return binary.LittleEndian.AppendUint32(b, checksum(s.footAt, b[begin:]))
 }
@@ -107,8 +117,8 @@ func (s *Segment) parseFooter(b []byte) (blocks uint64, sections, sum uint32, er
 	if binary.LittleEndian.Uint32(b[footerSize-4:]) != checksum(s.footAt, b[:footerSize-4]) {
 		return fail("wrong checksum of the footer")
 	}
-	if b[8] != version {
-		return fail("version %d, not %d", b[8], version)
+	if s.thin = b[56]; b[8] != version && b[8] != thinVersion || (b[8] == thinVersion) != (s.thin > 0) || s.thin > tagBits {
+		return fail("version %d with a sample of %d", b[8], s.thin)
 	}
 	if int(b[9]) != s.keyBytes {
 		return fail("keys of %d bytes, not %d", b[9], s.keyBytes)
@@ -195,30 +205,42 @@ func (s *Segment) readAt(b []byte, at int64) error {
 	return readError(s.name, at+int64(n), err)
 }
 
-// Tags returns how many records there are of each tag, or false if that is not known.
-func (s *Segment) Tags() (tags []TagCount, known bool, err error) {
+// Sample returns how many tags there are for each that is listed: 1 if all are, 2 if it is a sample of
+// every second, and so on; 0 if none is.
+func (s *Segment) Sample() uint64 {
 	if s.tagCount == uncounted {
-		return nil, false, nil
+		return 0
 	}
-	b := make([]byte, s.footAt-s.tagsAt)
-	if err := s.readAt(b, s.tagsAt); err != nil {
-		return nil, false, err
-	}
-	var tag uint64
-	for len(b) > 0 {
-		delta, n := binary.Uvarint(b)
-		count, m := binary.Uvarint(b[max(n, 0):])
-		if n <= 0 || m <= 0 || delta > uint64(valuestore.MaxTag)-tag {
-			return nil, false, damaged(s.name, s.footAt-int64(len(b)), "malformed tags")
+	return 1 << s.thin
+}
+
+// TagBytes returns how many bytes [Segment.Tags] reads.
+func (s *Segment) TagBytes() int64 { return s.footAt - s.tagsAt }
+
+// Tags yields how many records there are of each tag that is listed, in the order of tags.
+func (s *Segment) Tags() iter.Seq2[TagCount, error] {
+	return func(yield func(TagCount, error) bool) {
+		if s.tagCount == uncounted {
+			return
 		}
-		tag += delta
-		tags = append(tags, TagCount{valuestore.Tag(tag), count})
-		b = b[n+m:]
+		b := bufio.NewReaderSize(io.NewSectionReader(s.f, s.tagsAt, s.TagBytes()), 64<<10)
+		var tag uint64
+		for range s.tagCount {
+			delta, err := binary.ReadUvarint(b)
+			count, err2 := binary.ReadUvarint(b)
+			if err != nil || err2 != nil || delta > uint64(valuestore.MaxTag)-tag {
+				yield(TagCount{}, damaged(s.name, s.tagsAt, "malformed tags after %d: %v", tag, errors.Join(err, err2)))
+				return
+			}
+			tag += delta
+			if !yield(TagCount{valuestore.Tag(tag), count}, nil) {
+				return
+			}
+		}
+		if _, err := b.ReadByte(); err != io.EOF {
+			yield(TagCount{}, damaged(s.name, s.tagsAt, "more than %d tags", s.tagCount))
+		}
 	}
-	if uint64(len(tags)) != s.tagCount {
-		return nil, false, damaged(s.name, s.tagsAt, "%d tags, not %d", len(tags), s.tagCount)
-	}
-	return tags, true, nil
 }
 
 // Name returns the path of the file.
@@ -226,6 +248,9 @@ func (s *Segment) Name() string { return s.name }
 
 // Records returns how many records there are, with those that mark others as gone.
 func (s *Segment) Records() uint64 { return s.records }
+
+// Gone returns how many records there are that mark others as gone.
+func (s *Segment) Gone() uint64 { return s.gone }
 
 // Size returns the bytes of the file.
 func (s *Segment) Size() int64 { return s.size }
@@ -235,12 +260,6 @@ func (s *Segment) Memory() int64 { return int64(tailSize(s)) + 6*int64(len(s.hea
 
 // Close closes the file. Nobody must be reading.
 func (s *Segment) Close() error { return s.f.Close() }
-
-// Has reports whether the segment may hold a key with this head.
-func (s *Segment) Has(head uint64) bool {
-	i := s.section(head)
-	return i >= 0 && s.sections[i].has(head)
-}
 
 // section returns the one section that may hold head, or -1.
 func (s *Segment) section(head uint64) int {

@@ -56,6 +56,7 @@ func (r *Record) Compare(o *Record) int {
 const (
 	magic       = "hssegmnt"
 	version     = 1
+	thinVersion = 2    // of segments that list a sample of their tags
 	blockTarget = 4096 // a block ends before the record with which it would be larger
 	blockMax    = blockTarget + 2*valuestore.MaxValue
 	blockHead   = 4 + 2 + 1 // checksum, records, length of the shared prefix
@@ -63,7 +64,7 @@ const (
 	sectionHead = 4 + 8 + 4 + 4
 	footerSize  = 72
 	sectionKeys = 1 << 16 // keys of a filter
-	maxTags     = 1 << 20 // of a segment that counts them
+	maxTags     = 1 << 20 // that a segment lists
 	windowMax   = 1 << 20 // that is read or written at once
 )
 
@@ -83,6 +84,11 @@ func damaged(name string, at int64, format string, args ...any) error {
 type section struct {
 	first, end int // its blocks
 	filter
+}
+
+// sampled reports whether a tag is in the sample of one in 2^thin.
+func sampled(tag valuestore.Tag, thin uint8) bool {
+	return uint64(tag)*0x9e3779b97f4a7c15>>(64-thin) == 0 // a shift by 64 leaves nothing
 }
 
 // TagCount is how many records of a segment have a tag, deleted ones included.

@@ -126,13 +126,15 @@ func TestSegment(t *testing.T) {
 			for _, r := range all {
 				tags[r.Tag]++
 			}
-			counts, known, err := s.Tags()
-			if err != nil || !known {
-				t.Fatal(known, err)
-			}
 			got := map[valuestore.Tag]uint64{}
-			for _, c := range counts {
+			for c, err := range s.Tags() {
+				if err != nil {
+					t.Fatal(err)
+				}
 				got[c.Tag] = c.Count
+			}
+			if s.Sample() != 1 {
+				t.Errorf("a sample of one in %d", s.Sample())
 			}
 			if diff := cmp.Diff(tags, got); diff != "" {
 				t.Error(diff)
@@ -288,6 +290,50 @@ func TestMerge(t *testing.T) {
 		}
 		if m.Err() != nil || len(want) > 0 {
 			t.Fatalf("%d sources: %d records are missing, %v", n, len(want), m.Err())
+		}
+	}
+}
+
+// TestSample writes more tags than a segment lists: it lists a sample of them, which says about how many records have
+// removed ones.
+func TestSample(t *testing.T) {
+	w, err := Create(filepath.Join(t.TempDir(), "x.seg"), 32, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.most = 2000
+	all := make([]Record, 50_000)
+	for i := range all {
+		all[i] = record(key(i), "value", valuestore.Tag(1+i/2))
+	}
+	for _, r := range sorted(all) {
+		if err := w.Add(&r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := w.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	for _, s := range []*Segment{s, reopen(t, s)} {
+		tags, removed := 0, uint64(0)
+		for c, err := range s.Tags() {
+			if err != nil || c.Count != 2 {
+				t.Fatal(c, err)
+			}
+			if tags++; c.Tag <= 5000 {
+				removed += c.Count
+			}
+		}
+		if s.Sample() != 16 || tags > 2000 || tags < 1000 {
+			t.Errorf("one in %d of the tags, %d", s.Sample(), tags)
+		}
+		if got := removed * s.Sample(); got < 9000 || got > 11_000 {
+			t.Errorf("%d records of 10,000 are counted", got)
+		}
+		if got := everything(t, s, false); len(got) != len(all) {
+			t.Errorf("%d records", len(got))
 		}
 	}
 }

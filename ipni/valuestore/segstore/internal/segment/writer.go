@@ -31,6 +31,8 @@ type Writer struct {
 	keys        []uint64
 	sections    []section
 	tags        map[valuestore.Tag]uint64
+	most        int // tags that are listed, all or a sample
+	thin        uint8
 	run         TagCount // the tag of the last records, not in tags yet
 	records     uint64
 	gone        uint64
@@ -43,7 +45,7 @@ func Create(name string, keyBytes int, pace func(n int) error) (*Writer, error) 
 	if err != nil {
 		return nil, fmt.Errorf("segment: create: %w", err)
 	}
-	w := &Writer{name: name, f: f, pace: pace, keyBytes: keyBytes, tags: map[valuestore.Tag]uint64{}}
+	w := &Writer{name: name, f: f, pace: pace, keyBytes: keyBytes, tags: map[valuestore.Tag]uint64{}, most: maxTags}
 	w.out = append(disk.Aligned(windowMax + 16*disk.Page)[:0], magic...)
 	return w, nil
 }
@@ -92,11 +94,13 @@ func (w *Writer) count(tag valuestore.Tag) {
 }
 
 func (w *Writer) endRun() {
-	if w.tags == nil || w.run.Count == 0 {
+	if w.run.Count == 0 || !sampled(w.run.Tag, w.thin) {
 		return
 	}
-	if w.tags[w.run.Tag] += w.run.Count; len(w.tags) > maxTags {
-		w.tags = nil // too many to be counted
+	w.tags[w.run.Tag] += w.run.Count
+	for len(w.tags) > w.most { // too many: every second one will do
+		w.thin++
+		maps.DeleteFunc(w.tags, func(tag valuestore.Tag, _ uint64) bool { return !sampled(tag, w.thin) })
 	}
 }
 
@@ -185,7 +189,7 @@ func (w *Writer) Finish() (*Segment, error) {
 		}
 	}
 	w.endRun()
-	s := &Segment{name: w.name, keyBytes: w.keyBytes, heads: w.heads, ends: w.ends, sections: w.sections, records: w.records, gone: w.gone}
+	s := &Segment{name: w.name, keyBytes: w.keyBytes, heads: w.heads, ends: w.ends, sections: w.sections, records: w.records, gone: w.gone, thin: w.thin}
 	if err := w.finish(s); err != nil {
 		return nil, err
 	}
@@ -203,9 +207,6 @@ func (w *Writer) finish(s *Segment) error {
 	tail := appendTail(nil, s, w.tags)
 	s.tagsAt = s.tailAt + int64(tailSize(s))
 	s.tagCount = uint64(len(w.tags))
-	if w.tags == nil {
-		s.tagCount = uncounted
-	}
 	s.footAt = s.tailAt + int64(len(tail))
 	tail = appendFooter(tail, s)
 	s.size = s.tailAt + int64(len(tail))
