@@ -27,7 +27,11 @@ import (
 	"github.com/hashstream/hashstream/internal/backends"
 	"github.com/hashstream/hashstream/internal/config"
 	"github.com/hashstream/hashstream/internal/identity"
+	"github.com/hashstream/hashstream/internal/indexer/copying"
+	"github.com/hashstream/hashstream/internal/indexer/foreign"
+	"github.com/hashstream/hashstream/internal/indexer/operate"
 	"github.com/hashstream/hashstream/internal/indexer/shard"
+	"github.com/hashstream/hashstream/internal/indexer/watch"
 	"github.com/hashstream/hashstream/internal/obs/ipniobs"
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/find"
@@ -35,7 +39,6 @@ import (
 	"github.com/hashstream/hashstream/ipni/ipnihttp"
 	"github.com/hashstream/hashstream/ipni/publish"
 	"github.com/hashstream/hashstream/ipni/registry"
-	"github.com/hashstream/hashstream/ipni/scatter"
 	"github.com/hashstream/hashstream/ipni/store"
 	"github.com/hashstream/hashstream/kv"
 )
@@ -77,10 +80,13 @@ type Service struct {
 	finder    ipni.Finder        // nil without the role find
 	publisher *publish.Publisher // nil without the role publish
 	chains    *chains
-	copier    *copier // nil without a mirror that is written
+	copier    *copying.Copier // nil without a mirror that is written
 	shard     *shard.Shard
-	scatter   *scatter.Scatter // nil without other indexers
-	served    ipnihttp.Index   // what lookups are answered from, with the role find
+	foreign   *foreign.Index // nil without other indexers
+	watcher   *watch.Watcher // nil without an index to compare with
+	operator  *operate.Operator
+	token     string         // of who may operate, empty for nobody
+	served    ipnihttp.Index // what lookups are answered from, with the role find
 
 	mu      sync.Mutex
 	address string // of the gateway
@@ -107,7 +113,7 @@ func Open(ctx context.Context, c config.Config, n Node) (_ *Service, err error) 
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	for _, step := range []func(context.Context) error{s.openState, s.openStore, s.openShard, s.openChains, s.openIngest, s.openFind, s.openPublish} {
+	for _, step := range []func(context.Context) error{s.openState, s.openStore, s.openShard, s.openChains, s.openIngest, s.openOperator, s.openFind, s.openPublish} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -149,6 +155,8 @@ func (s *Service) openState(ctx context.Context) error {
 			return err
 		}
 		s.state, s.closers = shared, append(s.closers, closer)
+		s.registry = registry.NewShared(s.state)
+		return nil
 	}
 	s.registry = registry.New(s.state)
 	return nil
@@ -221,9 +229,8 @@ func (s *Service) openFind(context.Context) error {
 		o.Allowed = func(id peer.ID) bool { return s.ingester.Allowed(id) == nil }
 	}
 	s.finder = find.New(s.index, registry.NewCache(s.registry, infoAge), o)
-	var err error
-	s.served, err = s.openForeign(ipnihttp.Index{Finder: s.finder, Sealed: s.index, Providers: s.view(), Stats: s.stats})
-	return err
+	s.served = ipnihttp.Index{Finder: s.finder, Sealed: s.index, Providers: s.view(), Stats: s.stats}
+	return errors.Join(s.openForeign(), s.openWatch())
 }
 
 // Run works until ctx ends: it follows chains and advertises what the node holds. gateway
@@ -235,7 +242,7 @@ func (s *Service) Run(ctx context.Context, gateway, records string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var running sync.WaitGroup
-	for name, part := range map[string]func(context.Context) error{"ingest": s.runIngest, "mirror": s.runMirror, "shard": func(ctx context.Context) error {
+	for name, part := range map[string]func(context.Context) error{"ingest": s.runIngest, "mirror": s.runMirror, "operator": s.operator.Run, "watch": s.runWatch, "shard": func(ctx context.Context) error {
 		return s.shard.Run(ctx, records, s.follower())
 	}, "publish": s.runPublish} {
 		running.Go(func() {

@@ -13,6 +13,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
 
+	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/kv"
 )
@@ -46,6 +47,9 @@ type Change struct {
 	Failure   *Failure // the zero Failure takes back the last one
 	Frozen    *Frozen  // the zero Frozen takes it back
 	Inactive  *bool
+
+	// Anew has rows that are corrupt begun anew, rather than be an error.
+	Anew bool
 }
 
 // Failure is why an advertisement was not processed, and when that was seen.
@@ -61,8 +65,12 @@ type Frozen struct {
 }
 
 // Apply returns the operations that make changes, in order, of what is stored. Provider may be unknown
-// so far. What changes nothing takes no operations.
+// so far. What changes nothing takes no operations. A registry of [NewShared] has made the changes when
+// Apply returns, or with an error some of them, which do no harm: to apply them again has the same effect as once.
 func (r *Registry) Apply(ctx context.Context, changes ...Change) ([]kv.Op, error) {
+	if r.shared {
+		return nil, r.merge(ctx, changes)
+	}
 	b := builder{r: r, providers: map[peer.ID]*providerRow{}, sets: map[setID]*setRow{}}
 	for _, c := range changes {
 		err := c.check()
@@ -100,7 +108,7 @@ type builder struct {
 }
 
 func (b *builder) apply(ctx context.Context, c Change) error {
-	p, err := b.provider(ctx, c.Provider)
+	p, err := b.provider(ctx, c.Provider, c.Anew)
 	if err != nil {
 		return err
 	}
@@ -108,16 +116,24 @@ func (b *builder) apply(ctx context.Context, c Change) error {
 	if c.Extended == nil {
 		return nil
 	}
-	s, err := b.set(ctx, setID{c.Provider, c.Extended.ContextID})
-	if err == nil && c.Order >= s.order {
-		s.Set = *c.Extended
-		s.order = c.Order
+	s, err := b.set(ctx, setID{c.Provider, c.Extended.ContextID}, c.Anew)
+	if err == nil {
+		s.apply(c)
 	}
 	return err
 }
 
+// apply makes a valid change that has extended providers.
+func (s *Set) apply(c Change) {
+	if c.Order >= s.order {
+		order := c.Order
+		*s = *c.Extended
+		s.order = order
+	}
+}
+
 // apply makes a valid change.
-func (p *providerRow) apply(c Change) {
+func (p *Provider) apply(c Change) {
 	if len(c.Addrs) > 0 && c.Order >= p.addrsOrder {
 		p.Addrs, p.addrsOrder = c.Addrs, c.Order
 	}
@@ -151,7 +167,7 @@ func clip(s string) string {
 	return strings.ToValidUTF8(s, "")
 }
 
-func (b *builder) provider(ctx context.Context, id peer.ID) (*providerRow, error) {
+func (b *builder) provider(ctx context.Context, id peer.ID, anew bool) (*providerRow, error) {
 	if p := b.providers[id]; p != nil {
 		return p, nil
 	}
@@ -159,7 +175,9 @@ func (b *builder) provider(ctx context.Context, id peer.ID) (*providerRow, error
 	old, err := b.r.kv.Get(ctx, key)
 	p := &providerRow{Provider: Provider{ID: id}, old: old}
 	if err == nil {
-		p.Provider, err = decodeProvider(id, old)
+		if p.Provider, err = decodeProvider(id, old); anew && errors.Is(err, digest.ErrMismatch) {
+			p.Provider, err = Provider{ID: id}, nil
+		}
 	} else if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
@@ -171,7 +189,7 @@ func (b *builder) provider(ctx context.Context, id peer.ID) (*providerRow, error
 	return p, err
 }
 
-func (b *builder) set(ctx context.Context, id setID) (*setRow, error) {
+func (b *builder) set(ctx context.Context, id setID, anew bool) (*setRow, error) {
 	if s := b.sets[id]; s != nil {
 		return s, nil
 	}
@@ -179,7 +197,9 @@ func (b *builder) set(ctx context.Context, id setID) (*setRow, error) {
 	old, err := b.r.kv.Get(ctx, key)
 	s := &setRow{Set: Set{ContextID: id.contextID}, old: old}
 	if err == nil {
-		s.Set, err = parseSet(id.provider, kv.Pair{Key: key, Value: old})
+		if s.Set, err = parseSet(id.provider, kv.Pair{Key: key, Value: old}); anew && errors.Is(err, digest.ErrMismatch) {
+			s.Set, err = Set{ContextID: id.contextID}, nil
+		}
 	} else if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}

@@ -15,7 +15,8 @@
 // [digest.ErrMismatch].
 //
 // A Registry is safe for concurrent use, except that changes of one provider must follow
-// each other: the operations of the first are to be written before the next is applied.
+// each other: the operations of the first are to be written before the next is applied. Those of
+// [NewShared] need not.
 package registry
 
 import (
@@ -73,11 +74,19 @@ type Set struct {
 func (s *Set) empty() bool { return len(s.Providers) == 0 && !s.Override }
 
 // Registry reads and changes what is known. It is a view: the kv store is all its state.
-type Registry struct{ kv kv.Store }
+type Registry struct {
+	kv     kv.Store
+	shared bool
+}
 
 // New returns the registry in store, which others may use for keys that do not begin with
 // "Np" or "Ne".
-func New(store kv.Store) *Registry { return &Registry{store} }
+func New(store kv.Store) *Registry { return &Registry{kv: store} }
+
+// NewShared returns the registry in a store to which other processes write too. Two publishers may
+// advertise for one provider, and two processes follow them; so [Registry.Apply] changes each row
+// atomically by itself, and returns no operations.
+func NewShared(store kv.Store) *Registry { return &Registry{kv: store, shared: true} }
 
 // Provider returns what is known of a provider.
 func (r *Registry) Provider(ctx context.Context, id peer.ID) (Provider, error) {

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/ipni/go-libipni/find/model"
 	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/hashstream/hashstream/digest"
 )
 
 // View is a registry as other indexers and clients see it: the answers to /providers.
@@ -37,16 +40,20 @@ func (v *View) Provider(ctx context.Context, id peer.ID) (*model.ProviderInfo, e
 	return v.describe(ctx, p)
 }
 
-// Providers describes all that are allowed.
+// Providers describes all that are allowed. Of one whose row is corrupt it tells that as its last
+// error: who asks for all does not have to do without the others.
 func (v *View) Providers(ctx context.Context) iter.Seq2[*model.ProviderInfo, error] {
 	return func(yield func(*model.ProviderInfo, error) bool) {
 		for p, err := range v.r.Providers(ctx) {
-			if err == nil && !v.allowed(p.ID) {
+			if p.ID != "" && !v.allowed(p.ID) {
 				continue
 			}
 			var info *model.ProviderInfo
 			if err == nil {
 				info, err = v.describe(ctx, p)
+			}
+			if p.ID.Validate() == nil && errors.Is(err, digest.ErrMismatch) {
+				info, err = &model.ProviderInfo{AddrInfo: peer.AddrInfo{ID: p.ID, Addrs: p.Addrs}, LastError: err.Error()}, nil
 			}
 			if !yield(info, err) || err != nil {
 				return
