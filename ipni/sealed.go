@@ -3,6 +3,7 @@ package ipni
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"iter"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -46,6 +47,10 @@ type SealedReader interface {
 	SealedMetadata(ctx context.Context, key dhash.MetadataKey) ([]byte, error)
 }
 
+// ErrUnfinished tells that a removal was ended by its context, or by a limit of the store, after a
+// part of it was done: the same call goes on with the rest.
+var ErrUnfinished = errors.New("ipni: the removal is not finished")
+
 // SealedStore is a store that sees only ciphertext, whose records others may write.
 // Writes are idempotent and durable when they return.
 type SealedStore interface {
@@ -55,7 +60,7 @@ type SealedStore interface {
 	// DeleteSealed deletes records of a group.
 	DeleteSealed(ctx context.Context, g SealedGroup, records valuestore.Records) error
 	// RemoveSealed removes the groups of a context, or of all of a provider if context is
-	// nil, with an epoch below before.
+	// nil, with an epoch below before. That takes a while if they are many: see [ErrUnfinished].
 	RemoveSealed(ctx context.Context, provider ProviderTag, context *dhash.MetadataKey, before uint64) error
 	// PutSealedMetadata sets encrypted metadata; nil deletes it.
 	PutSealedMetadata(ctx context.Context, key dhash.MetadataKey, sealed []byte) error

@@ -165,6 +165,13 @@ func (a *answer) flush() {
 	a.buf = a.buf[:0]
 }
 
+// broken reports whether nobody takes more.
+func (a *answer) broken() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.err != nil
+}
+
 // end completes the answer, if it has results. It reports whether nothing but the
 // status of what failed may follow: false if something was sent already, or all of it.
 func (a *answer) end(failed bool) (open bool) {

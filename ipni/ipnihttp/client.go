@@ -11,6 +11,7 @@ import (
 	"iter"
 	"mime"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/ipni/go-libipni/find/model"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -42,9 +43,10 @@ type ClientOptions struct {
 // Client asks an index. Nothing that it returns is verified: encrypted values are, by
 // who decrypts them, and providers by what is retrieved from them.
 type Client struct {
-	caller *wire.Caller
-	line   int
-	answer int64
+	caller  *wire.Caller
+	line    int
+	answer  int64
+	skipped atomic.Uint64
 }
 
 var (
@@ -76,6 +78,10 @@ func NewClient(base string, o *ClientOptions) (*Client, error) {
 // Name returns the URL of the index, without credentials.
 func (c *Client) Name() string { return c.caller.Name() }
 
+// Skipped returns how many encrypted value keys were left out of answers because they are too short to be
+// one.
+func (c *Client) Skipped() uint64 { return c.skipped.Load() }
+
 // Close drops idle connections.
 func (c *Client) Close() error { return c.caller.Close() }
 
@@ -93,7 +99,8 @@ func (c *Client) Find(ctx context.Context, mh multihash.Multihash) iter.Seq2[ipn
 	})
 }
 
-// ValueKeys yields the encrypted value keys of key, as they come in. None is no error.
+// ValueKeys yields the encrypted value keys of key, as they come in. None is no error. What is
+// too short to be one, as any writer may put into a dhstore, is left out, see [Client.Skipped].
 func (c *Client) ValueKeys(ctx context.Context, key dhash.Key) iter.Seq2[[]byte, error] {
 	mh := key.Multihash()
 	return lookup(ctx, c, "/encrypted/multihash/"+mh.B58String(), decodeValueKey, func(doc *document) ([]json.RawMessage, error) {
@@ -247,6 +254,10 @@ func lookup[T any](ctx context.Context, c *Client, path string, decode func([]by
 			var v T
 			if err == nil {
 				v, err = decode(line)
+			}
+			if errors.Is(err, errShort) {
+				c.skipped.Add(1)
+				continue
 			}
 			if err != nil {
 				yield(none, c.failure(ctx, path, err))

@@ -63,6 +63,9 @@ func decodeResult(line []byte) (ipni.Result, error) {
 	return r, nil
 }
 
+// errShort is a value that opens for nobody. Dhstore takes such ones, and they hide none of the others.
+var errShort = errors.New("an encrypted value key that is too short")
+
 // decodeValueKey reads an encrypted value key: a line, or an element of a list.
 func decodeValueKey(line []byte) ([]byte, error) {
 	const before, after = `{"EncryptedValueKey":"`, `"}`
@@ -76,7 +79,13 @@ func decodeValueKey(line []byte) ([]byte, error) {
 			return nil, malformed{err}
 		}
 	}
-	if len(key) < dhash.Overhead || len(key) > valuestore.MaxValue {
+	if key == nil {
+		return nil, malformed{errors.New("a result without an encrypted value key")}
+	}
+	if len(key) < dhash.Overhead {
+		return nil, errShort
+	}
+	if len(key) > valuestore.MaxValue {
 		return nil, malformed{fmt.Errorf("an encrypted value key of %d bytes", len(key))}
 	}
 	return key, nil
@@ -87,7 +96,9 @@ func decodeAny(line []byte) (key []byte, err error) {
 		err = json.Unmarshal(line, &key)
 		return key, err
 	}
-	var doc struct{ EncryptedValueKey []byte }
-	err = json.Unmarshal(line, &doc)
-	return doc.EncryptedValueKey, err
+	var doc struct{ EncryptedValueKey *[]byte }
+	if err = json.Unmarshal(line, &doc); err != nil || doc.EncryptedValueKey == nil {
+		return nil, err
+	}
+	return *doc.EncryptedValueKey, nil
 }

@@ -148,7 +148,7 @@ func (q *query) many(ctx context.Context, w http.ResponseWriter) error {
 	}
 	q.a.batch = true
 	for _, mh := range body.Multihashes {
-		if err := q.one(ctx, mh); err != nil || q.a.err != nil {
+		if err := q.one(ctx, mh); err != nil || q.a.broken() {
 			return err
 		}
 	}

@@ -160,8 +160,8 @@ func (s *Store) ExportMetadata(ctx context.Context, from, to dhash.MetadataKey) 
 				yield(SealedMetadata{}, fmt.Errorf("store: export metadata: %w", err))
 				return
 			}
-			if len(p.Value) == 0 {
-				continue // opens for nobody, and means elsewhere that there is none
+			if len(p.Value) < dhash.Overhead {
+				continue // opens for nobody, and others do not take it; nothing means elsewhere that there is none
 			}
 			if !yield(SealedMetadata{dhash.MetadataKey(p.Key[len(prefix):]), p.Value}, nil) {
 				return

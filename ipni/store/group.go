@@ -165,7 +165,8 @@ func (g *groups) owner(ctx context.Context, tag valuestore.Tag, compact bool) (*
 }
 
 // RemoveSealed removes the groups of a context, or of all of a provider, with an epoch
-// below before. If it fails, what is left is found by another call. Metadata stays, except
+// below before. If it fails, what is left is found by another call; if ctx ended it after a
+// part of it was done, the error matches [ipni.ErrUnfinished]. Metadata stays, except
 // that removing all of a provider (no context, and the largest epoch) removes that of the
 // contexts which have groups here.
 func (s *Store) RemoveSealed(ctx context.Context, provider ipni.ProviderTag, context *dhash.MetadataKey, before uint64) error {
@@ -177,10 +178,13 @@ func (s *Store) RemoveSealed(ctx context.Context, provider ipni.ProviderTag, con
 		r = kv.Range{From: appendGroup([]byte{keySpace, kindGroup}, from), To: appendGroup([]byte{keySpace, kindGroup}, to)}
 	}
 	metadata := context == nil && before == math.MaxUint64
-	for {
+	for some := false; ; some = true {
 		chunk, next, err := s.groups.scan(ctx, r, before)
 		if err == nil && len(chunk) > 0 {
 			err = s.removeChunk(ctx, chunk, metadata)
+		}
+		if err != nil && some && ctx.Err() != nil {
+			err = fmt.Errorf("%w: %w", ipni.ErrUnfinished, err)
 		}
 		if err != nil {
 			return fmt.Errorf("store: remove: %w", err)

@@ -119,15 +119,16 @@ func (s *Store) PutMetadata(ctx context.Context, c ipni.Context, metadata []byte
 	return s.PutSealedMetadata(ctx, dhash.HashValueKey(valueKey), sealed)
 }
 
-// PutSealedMetadata sets encrypted metadata; nil removes it.
+// PutSealedMetadata sets encrypted metadata; nil removes it. What is shorter or longer than
+// encryption makes it matches fs.ErrInvalid.
 func (s *Store) PutSealedMetadata(ctx context.Context, key dhash.MetadataKey, sealed []byte) error {
 	op := kv.Delete(metadataKey(key))
 	if sealed != nil {
 		op = kv.Put(metadataKey(key), sealed)
 	}
 	err := error(nil)
-	if len(sealed) > maxSealed {
-		err = fmt.Errorf("%d bytes, at most %d are allowed: %w", len(sealed), maxSealed, fs.ErrInvalid)
+	if sealed != nil && len(sealed) < dhash.Overhead || len(sealed) > maxSealed {
+		err = fmt.Errorf("%d bytes, %d to %d are allowed: %w", len(sealed), dhash.Overhead, maxSealed, fs.ErrInvalid)
 	}
 	if err == nil {
 		err = s.kv.Batch(ctx, []kv.Op{op})

@@ -326,7 +326,7 @@ func TestMetadata(t *testing.T) {
 			t.Errorf("removed metadata: %v", err)
 		}
 		// What another wrote and does not decrypt is corrupt, not absent.
-		check(t, f.PutSealedMetadata(ctx, dhash.HashValueKey(c.ValueKey()), []byte("garbage")))
+		check(t, f.PutSealedMetadata(ctx, dhash.HashValueKey(c.ValueKey()), bytes.Repeat([]byte("garbage"), 5)))
 		if _, err := f.Metadata(ctx, c); !errors.Is(err, digest.ErrMismatch) {
 			t.Errorf("garbage: %v", err)
 		}
@@ -725,7 +725,13 @@ func TestExportEnds(t *testing.T) {
 		check(t, f.Put(t.Context(), group(1, "a", 1), hashes(0, 20)))
 		check(t, f.Put(t.Context(), group(1, "b", 1), hashes(0, 20)))
 		check(t, f.PutMetadata(t.Context(), testContext(1, "a"), []byte("m")))
-		check(t, f.PutSealedMetadata(t.Context(), dhash.MetadataKey{}, []byte{})) // nothing
+		for n := range byte(dhash.Overhead) { // rows that an earlier version took
+			key, short := dhash.MetadataKey{n}, make([]byte, n)
+			check(t, f.rows.Batch(t.Context(), []kv.Op{kv.Put(metadataKey(key), short)}))
+			if err := f.PutSealedMetadata(t.Context(), key, short); !errors.Is(err, fs.ErrInvalid) {
+				t.Errorf("metadata of %d bytes: %v", n, err)
+			}
+		}
 		for stop := range 40 {
 			n := 0
 			for _, err := range f.ExportSealed(t.Context(), valuestore.Everything()) {
@@ -741,8 +747,8 @@ func TestExportEnds(t *testing.T) {
 		n := 0
 		for m, err := range f.ExportMetadata(t.Context(), dhash.MetadataKey{}, dhash.MetadataKey{0xff}) {
 			check(t, err)
-			if n++; len(m.Sealed) == 0 {
-				t.Error("empty metadata")
+			if n++; len(m.Sealed) < dhash.Overhead {
+				t.Errorf("metadata of %d bytes", len(m.Sealed))
 			}
 		}
 		if n != 1 {
@@ -805,4 +811,36 @@ func ExampleStore() {
 		fmt.Printf("%s\n", id)
 	}
 	// Output: my files
+}
+
+// TestRemoveInParts ends removals of a provider by their context, after some of it and before any.
+func TestRemoveInParts(t *testing.T) {
+	f := open(t, Options{})
+	const groups = 3 * removeChunk / 2
+	for i := range groups {
+		check(t, f.Put(t.Context(), ipni.Group{Context: testContext(1, fmt.Sprint(i)), Epoch: 1}, hashes(0, 1)))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	calls := 0
+	f.values.onRemove = func([]valuestore.Tag) error {
+		if calls++; calls == 2 {
+			cancel()
+		}
+		return ctx.Err()
+	}
+	tag := ipni.TagProvider(testContext(1, "").Provider)
+	if err := f.RemoveSealed(ctx, tag, nil, 2); !errors.Is(err, ipni.ErrUnfinished) || !errors.Is(err, context.Canceled) {
+		t.Errorf("after a part: %v", err)
+	}
+	if n := len(exported(t, f.Store, valuestore.Everything())); n != groups-removeChunk {
+		t.Errorf("%d records are left", n)
+	}
+	if err := f.RemoveSealed(ctx, tag, nil, 2); errors.Is(err, ipni.ErrUnfinished) || !errors.Is(err, context.Canceled) {
+		t.Errorf("before any: %v", err)
+	}
+	f.values.onRemove = nil
+	check(t, f.RemoveSealed(t.Context(), tag, nil, 2))
+	if n := len(exported(t, f.Store, valuestore.Everything())); n != 0 {
+		t.Errorf("%d records are left", n)
+	}
 }

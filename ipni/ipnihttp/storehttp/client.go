@@ -249,27 +249,14 @@ func (c *Client) writeJSON(ctx context.Context, method string, records valuestor
 }
 
 func (c *Client) document(ctx context.Context, method, path string, body []byte) error {
-	return c.do(ctx, wire.Call{
-		Method: method, Path: path, ContentType: "application/json", Length: int64(len(body)),
-		Body: func() io.Reader { return bytes.NewReader(body) },
-	})
+	return c.do(ctx, documentCall(method, path, body))
 }
 
-// RemoveSealed removes the groups of a context, or of all of a provider if only is nil, with
-// an epoch below before. A foreign store cannot: that matches [errors.ErrUnsupported].
-func (c *Client) RemoveSealed(ctx context.Context, provider ipni.ProviderTag, only *dhash.MetadataKey, before uint64) error {
-	if c.foreign {
-		return fmt.Errorf("storehttp: remove from %s, a store without groups: %w", c.Name(), errors.ErrUnsupported)
+func documentCall(method, path string, body []byte) wire.Call {
+	return wire.Call{
+		Method: method, Path: path, ContentType: "application/json", Length: int64(len(body)),
+		Body: func() io.Reader { return bytes.NewReader(body) },
 	}
-	req := removal{Provider: provider[:], Before: before}
-	if only != nil {
-		req.Context = only[:]
-	}
-	body, err := json.Marshal(req)
-	if err != nil {
-		return err
-	}
-	return c.document(ctx, http.MethodPost, "/remove", body)
 }
 
 // PutSealedMetadata sets encrypted metadata; nil deletes it.

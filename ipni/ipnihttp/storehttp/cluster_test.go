@@ -210,7 +210,7 @@ func TestNodes(t *testing.T) {
 				key := dhash.MetadataKey(keys[rnd.IntN(len(keys))])
 				var sealed []byte
 				if rnd.IntN(3) > 0 {
-					sealed = bytes.Repeat([]byte{byte(step)}, 1+rnd.IntN(dhash.MaxMetadata+dhash.Overhead))
+					sealed = bytes.Repeat([]byte{byte(step)}, dhash.Overhead+rnd.IntN(dhash.MaxMetadata+1))
 				}
 				must(t, target.PutSealedMetadata(t.Context(), key, sealed))
 				must(t, model.PutSealedMetadata(t.Context(), key, sealed))
@@ -260,7 +260,7 @@ func TestCompactNodes(t *testing.T) {
 	}
 	sameExports(t, rnd, model, keys, nodes)
 	for name, n := range nodes {
-		x := cluster.Record{Group: group(1), Key: keys[0], Value: []byte("x")}
+		x := cluster.Record{Group: group(1), Key: keys[0], Value: make([]byte, dhash.Overhead)}
 		for what, err := range map[string]error{
 			"put": n.PutSealed(t.Context(), x.Group, valuestore.Records(nil).Append(x.Key, x.Value)), "import": n.ImportSealed(t.Context(), []cluster.Record{x}, nil),
 		} {
@@ -343,7 +343,7 @@ func TestRebalance(t *testing.T) {
 		}
 		must(t, r.DeleteSealed(t.Context(), g, some))
 		must(t, model.DeleteSealed(t.Context(), g, some))
-		key, md := dhash.MetadataKey(randomKey(rnd, 5000)), fmt.Append(nil, rnd.Int())
+		key, md := dhash.MetadataKey(randomKey(rnd, 5000)), fmt.Appendf(nil, "%040d", rnd.Int())
 		must(t, r.PutSealedMetadata(t.Context(), key, md))
 		must(t, model.PutSealedMetadata(t.Context(), key, md))
 	}

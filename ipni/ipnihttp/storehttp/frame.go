@@ -156,8 +156,9 @@ func malformed(format string, args ...any) error {
 	return fmt.Errorf("storehttp: %w: %s", digest.ErrMismatch, fmt.Sprintf(format, args...))
 }
 
-// check verifies that a payload consists of records.
-func (f Frame) check() error {
+// check verifies that a payload consists of records with values of no fewer than least bytes. That
+// there is no metadata has none.
+func (f Frame) check(least int) error {
 	limit := valuestore.MaxValue
 	if f.Kind == Metadata {
 		limit = maxSealed
@@ -167,8 +168,8 @@ func (f Frame) check() error {
 		if err != nil {
 			return err
 		}
-		if f.Kind == Values && len(e.Value) == 0 {
-			return malformed("an empty value")
+		if n := len(e.Value); n < least && (n > 0 || f.Kind == Values) {
+			return malformed("a value of %d bytes", n)
 		}
 		rest = rest[n:]
 	}
@@ -182,10 +183,11 @@ type Reader struct {
 	n      uint64
 	window uint64 // frames since the last mark
 	buf    []byte
+	least  int // bytes of the shortest value
 }
 
 // NewReader returns a Reader of r.
-func NewReader(r io.Reader) *Reader { return &Reader{r: bufio.NewReaderSize(r, 16<<10)} }
+func NewReader(r io.Reader) *Reader { return &Reader{r: bufio.NewReaderSize(r, 16<<10), least: 1} }
 
 // firstPart is how much is made room for before a byte has come.
 const firstPart = 64 << 10
@@ -266,7 +268,7 @@ func (r *Reader) judge(f Frame) error {
 	}
 	r.n++
 	r.window++
-	return f.check()
+	return f.check(r.least)
 }
 
 // payload reads n bytes. Room is made as they come: a length is soon said.

@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,7 +37,7 @@ var _ interface {
 func TestShip(t *testing.T) {
 	from, to := newMemory(), newMemory()
 	for i, e := range []byte{0x00, 0x3f, 0x40, 0xff} {
-		from.records[record{group(byte(i)), dhash.Key{e}, "value"}] = true
+		from.records[record{group(byte(i)), dhash.Key{e}, strings.Repeat("v", dhash.Overhead)}] = true
 		from.metadata[dhash.MetadataKey{e}] = bytes.Repeat([]byte{e}, dhash.MaxMetadata+dhash.Overhead)
 	}
 	source, sink := newClient(t, node(t, from, nil), nil), newClient(t, node(t, to, nil), nil)
@@ -187,7 +188,7 @@ func TestImport(t *testing.T) {
 	for i := range 5000 {
 		g := group(byte(i))
 		g.Epoch = uint64(i) % 700
-		all = append(all, cluster.Record{Group: g, Key: randomKey(rnd, 1000), Value: fmt.Append(nil, i)})
+		all = append(all, cluster.Record{Group: g, Key: randomKey(rnd, 1000), Value: fmt.Appendf(nil, "%040d", i)})
 	}
 	if err := c.ImportSealed(t.Context(), all, nil); err != nil || len(m.records) != len(all) {
 		t.Fatalf("%d of %d records, %v", len(m.records), len(all), err)
@@ -197,7 +198,7 @@ func TestImport(t *testing.T) {
 			t.Fatalf("%+v is lost", x)
 		}
 	}
-	more := []cluster.Record{{Group: group(1), Key: dhash.Key{1}, Value: []byte("x")}}
+	more := []cluster.Record{{Group: group(1), Key: dhash.Key{1}, Value: make([]byte, dhash.Overhead)}}
 	if err := c.ImportSealed(t.Context(), more, all[1:]); err != nil || len(m.records) != 2 {
 		t.Errorf("%d records are left, %v", len(m.records), err)
 	}

@@ -22,12 +22,13 @@ import (
 
 // Defaults and fixed limits.
 const (
-	defaultBody  = 256 << 20
-	defaultIdle  = 30 * time.Second
-	defaultStall = 5 * time.Minute
-	maxSmall     = 16 << 10 // bytes of a request that is one thing
-	maxName      = 512      // bytes of a name in a path
-	sendBytes    = 256 << 10
+	defaultBody   = 256 << 20
+	defaultMemory = 256 << 20
+	defaultIdle   = 30 * time.Second
+	defaultStall  = 5 * time.Minute
+	maxSmall      = 16 << 10 // bytes of a request that is one thing
+	maxName       = 512      // bytes of a name in a path
+	sendBytes     = 256 << 10
 )
 
 // Options adjusts a [Handler]. A nil Options or a zero field means the default.
@@ -38,12 +39,16 @@ type Options struct {
 	// Exporter yields the records of a key in the order of their values, those of a value in that
 	// of their groups, as package local does. Default: there are no exports.
 	Exporter cluster.Exporter
-	Reads    http.Handler  // gets requests that are none of records, such as an ipnihttp.Handler; default: 404
-	MaxBody  int64         // bytes of a request, compressed and not; default 256 MiB
-	Idle     time.Duration // longest time without a byte of a request; default 30 s, negative means none
-	Stall    time.Duration // longest time for which an answer in frames waits for its reader; default 5 min, negative means none
-	Logger   *slog.Logger  // faults of the server; default none
-	Done     func(*http.Request, Done)
+	Reads    http.Handler // gets requests that are none of records, such as an ipnihttp.Handler; default: 404
+	MaxBody  int64        // bytes of a request, compressed and not; default 256 MiB
+	// Memory is what all requests that write hold at most while their bodies come, in bytes, beside what
+	// the store makes of them: 8 MiB for frames, or less if they are small, and 1.25 MiB for JSON. Others wait
+	// 5 s, and are answered 503 then. Default 256 MiB.
+	Memory int64
+	Idle   time.Duration // longest time without a byte of a request; default 30 s, negative means none
+	Stall  time.Duration // longest time for which an answer in frames waits for its reader; default 5 min, negative means none
+	Logger *slog.Logger  // faults of the server; default none
+	Done   func(*http.Request, Done)
 }
 
 // Done is how a request ended.
@@ -60,6 +65,7 @@ type Handler struct {
 	store   ipni.SealedStore
 	o       Options
 	parsers sync.Pool // of *merges.Reader
+	room    *room
 }
 
 // New returns a Handler of store.
@@ -77,6 +83,10 @@ func New(store ipni.SealedStore, o *Options) *Handler {
 	if h.o.Stall == 0 {
 		h.o.Stall = defaultStall
 	}
+	if h.o.Memory <= 0 {
+		h.o.Memory = defaultMemory
+	}
+	h.room = newRoom(h.o.Memory)
 	h.parsers.New = func() any { return new(merges.Reader) }
 	return h
 }
@@ -119,7 +129,8 @@ type exchange struct {
 	w      http.ResponseWriter
 	r      *http.Request
 	done   Done
-	status int // of success
+	status int    // of success
+	back   func() // gives back the room of the body, if there is one
 }
 
 // allowed checks method and credentials, and answers what f returns.
@@ -128,6 +139,11 @@ func (h *Handler) allowed(w http.ResponseWriter, r *http.Request, route, methods
 		return
 	}
 	x := &exchange{w: w, r: r, done: Done{Route: route}, status: http.StatusAccepted}
+	defer func() {
+		if x.back != nil {
+			x.back()
+		}
+	}()
 	began := time.Now()
 	err := h.authorize(r)
 	if err == nil {
@@ -145,16 +161,27 @@ func (h *Handler) allowed(w http.ResponseWriter, r *http.Request, route, methods
 }
 
 // statusOf returns the status of an answer. Nothing here can be absent, so that a file that a
-// store has lost is a failure.
+// store has lost is a failure. Of what the store says, only these concern who asks: that what it was
+// given is invalid, that its mode cannot do that, and that it may be asked later.
 func statusOf(err error, success int) int {
-	switch status := wire.StatusOf(err); status {
-	case http.StatusOK:
+	status := wire.StatusOf(err)
+	if status == http.StatusOK {
 		return success
-	case http.StatusNotFound:
-		return http.StatusInternalServerError
-	default:
-		return status
 	}
+	if s := (stored{}); errors.As(err, &s) {
+		switch {
+		case status == http.StatusGatewayTimeout, status == http.StatusServiceUnavailable, status == http.StatusInsufficientStorage,
+			status == http.StatusBadRequest, status == http.StatusNotImplemented:
+			return status
+		case errors.Is(err, cluster.ErrUnavailable):
+			return http.StatusServiceUnavailable
+		}
+		return http.StatusInternalServerError
+	}
+	if status == http.StatusNotFound {
+		return http.StatusInternalServerError
+	}
+	return status
 }
 
 func (h *Handler) authorize(r *http.Request) error {

@@ -162,7 +162,7 @@ func TestRequests(t *testing.T) {
 	m := newMemory()
 	url := node(t, m, &storehttp.Options{Authorize: everybody, MaxBody: 64 << 10})
 	key := dhash.Key{9}
-	good := merge(key, "a", "b")
+	good := merge(key, strings.Repeat("a", dhash.Overhead), strings.Repeat("b", dhash.Overhead))
 	stream := frames(t, storehttp.Frame{Kind: storehttp.Values, Group: group(1), Records: records(3)})
 	binary := map[string]string{"Content-Type": storehttp.MediaType}
 	gz := map[string]string{"Content-Encoding": "gzip", "Content-Type": "application/json; charset=utf-8"}

@@ -2,6 +2,7 @@ package storehttp
 
 import (
 	"bytes"
+	"compress/flate"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -42,6 +43,11 @@ func (h *Handler) body(x *exchange, limit int64) (io.Reader, bool, error) {
 			return nil, false, wire.Refuse(http.StatusUnsupportedMediaType, "send application/json or %s", MediaType)
 		}
 	}
+	back, err := h.room.take(x.r.Context(), roomFor(x.r, media == MediaType, limit))
+	if err != nil {
+		return nil, false, err
+	}
+	x.back = back
 	var body io.Reader = http.MaxBytesReader(x.w, x.r.Body, limit)
 	if h.o.Idle > 0 {
 		body = &idleReader{body, http.NewResponseController(x.w), h.o.Idle}
@@ -93,16 +99,31 @@ func readFailed(err error) error {
 	switch {
 	case wire.StatusOf(err) == http.StatusRequestEntityTooLarge, wire.StatusOf(err) == http.StatusBadRequest:
 		return err
-	case errors.Is(err, digest.ErrMismatch), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum):
+	case errors.Is(err, digest.ErrMismatch), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), corrupt(err):
 		return wire.Refuse(http.StatusBadRequest, "%v", err)
 	}
 	return wire.Refuse(http.StatusRequestTimeout, "the body did not come: %v", err)
+}
+
+// corrupt reports whether err is of what was compressed, rather than of receiving it.
+func corrupt(err error) bool {
+	var input flate.CorruptInputError
+	var internal flate.InternalError
+	return errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.As(err, &input) || errors.As(err, &internal)
 }
 
 // stored is an error of the store, told from those of reading.
 type stored struct{ error }
 
 func (s stored) Unwrap() error { return s.error }
+
+// inStore makes err, if there is one, an error of the store.
+func inStore(err error) error {
+	if err == nil {
+		return nil
+	}
+	return stored{err}
+}
 
 // written tells failures of the store, which may pass, from those of the request.
 func written(err error) error {
@@ -114,9 +135,10 @@ func written(err error) error {
 
 // records puts or deletes records.
 func (h *Handler) records(x *exchange) error {
-	put := h.store.PutSealed
-	if x.r.Method == http.MethodDelete {
-		put = h.store.DeleteSealed
+	put, least := h.store.PutSealed, dhash.Overhead
+	remove := x.r.Method == http.MethodDelete
+	if remove {
+		put, least = h.store.DeleteSealed, 1 // what was taken once
 	}
 	body, binary, err := h.body(x, h.o.MaxBody)
 	if err != nil {
@@ -124,23 +146,22 @@ func (h *Handler) records(x *exchange) error {
 	}
 	x.done.Binary = binary
 	if binary {
-		return written(h.frames(x, body, x.r.Method == http.MethodDelete, put))
+		in := NewReader(body)
+		in.least = least
+		return written(h.frames(x, in, remove, put))
 	}
 	m := h.parsers.Get().(*merges.Reader)
 	defer h.parsers.Put(m)
+	m.Least = least
 	return written(m.Read(body, func(r valuestore.Records) error {
 		x.done.Bytes += int64(len(r))
-		if err := put(x.r.Context(), ipni.SealedGroup{}, r); err != nil {
-			return stored{err}
-		}
-		return nil
+		return inStore(put(x.r.Context(), ipni.SealedGroup{}, r))
 	}))
 }
 
 // frames puts or deletes what stands in frames. Small ones, as those of many groups are, are
 // written together, so that durable writes are shared.
-func (h *Handler) frames(x *exchange, body io.Reader, remove bool, put func(context.Context, ipni.SealedGroup, valuestore.Records) error) error {
-	in := NewReader(body)
+func (h *Handler) frames(x *exchange, in *Reader, remove bool, put func(context.Context, ipni.SealedGroup, valuestore.Records) error) error {
 	var waiting []Frame
 	held := 0
 	flush := func() error {
@@ -161,10 +182,7 @@ func (h *Handler) frames(x *exchange, body io.Reader, remove bool, put func(cont
 		small := f.Kind == Values && len(f.Records) < smallFrame
 		switch {
 		case err == io.EOF:
-			if err := flush(); err != nil {
-				return stored{err}
-			}
-			return nil
+			return inStore(flush())
 		case small:
 			f.Records = bytes.Clone(f.Records)
 			waiting = append(waiting, f)
@@ -230,11 +248,11 @@ func (h *Handler) putMetadata(x *exchange) error {
 	if err := h.small(x, &req); err != nil {
 		return err
 	}
-	if len(req.Key) != dhash.KeySize || len(req.Value) == 0 || len(req.Value) > maxSealed {
+	if len(req.Key) != dhash.KeySize || len(req.Value) < dhash.Overhead || len(req.Value) > maxSealed {
 		return wire.Refuse(http.StatusBadRequest, "a key of %d bytes with %d bytes of metadata", len(req.Key), len(req.Value))
 	}
 	x.done.Bytes = int64(len(req.Key) + len(req.Value))
-	return h.store.PutSealedMetadata(x.r.Context(), dhash.MetadataKey(req.Key), req.Value)
+	return inStore(h.store.PutSealedMetadata(x.r.Context(), dhash.MetadataKey(req.Key), req.Value))
 }
 
 func (h *Handler) deleteMetadata(x *exchange, name string) error {
@@ -246,30 +264,5 @@ func (h *Handler) deleteMetadata(x *exchange, name string) error {
 		return wire.Refuse(http.StatusBadRequest, "not a key of metadata in base58")
 	}
 	x.status = http.StatusOK
-	return h.store.PutSealedMetadata(x.r.Context(), dhash.MetadataKey(key), nil)
-}
-
-// removal asks for the removal of groups.
-type removal struct {
-	Provider []byte `json:"provider"`          // 16 bytes
-	Context  []byte `json:"context,omitempty"` // 32 bytes, or none for all of the provider
-	Before   uint64 `json:"before"`
-}
-
-func (h *Handler) remove(x *exchange) error {
-	var req removal
-	if err := h.small(x, &req); err != nil {
-		return err
-	}
-	var only *dhash.MetadataKey
-	if len(req.Context) == dhash.KeySize {
-		key := dhash.MetadataKey(req.Context)
-		only = &key
-	}
-	var provider ipni.ProviderTag
-	if len(req.Provider) != len(provider) || req.Context != nil && only == nil {
-		return wire.Refuse(http.StatusBadRequest, "a provider of %d bytes, a context of %d", len(req.Provider), len(req.Context))
-	}
-	copy(provider[:], req.Provider)
-	return h.store.RemoveSealed(x.r.Context(), provider, only, req.Before)
+	return inStore(h.store.PutSealedMetadata(x.r.Context(), dhash.MetadataKey(key), nil))
 }

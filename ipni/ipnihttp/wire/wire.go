@@ -18,7 +18,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/hashstream/hashstream/digest"
@@ -73,7 +75,8 @@ func Refuse(status int, format string, args ...any) error {
 
 // StatusOf returns the HTTP status for err. nil is 200, and what has no status of its
 // own is 500. An error that is more than absence is not 404, and what another server
-// answered is 404, 503, 504 or 502.
+// answered is 404, 503, 504 or 502. What this machine's files and system calls say concerns no
+// request, whatever it matches: it is 507 if there is no room, or else 500.
 func StatusOf(err error) int {
 	var e *Error
 	var large *http.MaxBytesError
@@ -92,6 +95,10 @@ func StatusOf(err error) int {
 		return http.StatusServiceUnavailable
 	case e != nil && !errors.Is(err, fs.ErrNotExist):
 		return http.StatusBadGateway
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return http.StatusInsufficientStorage
+	case ofSystem(err):
+		return http.StatusInternalServerError
 	case errors.Is(err, fs.ErrPermission):
 		return http.StatusForbidden
 	case errors.Is(err, errors.ErrUnsupported):
@@ -104,6 +111,16 @@ func StatusOf(err error) int {
 		return http.StatusNotFound
 	}
 	return http.StatusInternalServerError
+}
+
+// ofSystem reports whether err came from a file or a system call.
+func ofSystem(err error) bool {
+	return is[syscall.Errno](err) || is[*fs.PathError](err) || is[*os.LinkError](err) || is[*os.SyscallError](err)
+}
+
+func is[T error](err error) bool {
+	var target T
+	return errors.As(err, &target)
 }
 
 // LookupStatus is [StatusOf] for an error of a lookup in which absence is no error: 504 if

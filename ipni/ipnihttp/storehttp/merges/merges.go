@@ -38,6 +38,9 @@ const (
 // for names that come twice and bytes after the document: there, one of two readers would be wrong.
 // The zero value is ready, and is best used again.
 type Reader struct {
+	// Least is the length of the shortest value that is taken, in bytes; less than one means one.
+	Least int
+
 	scanner
 	records valuestore.Records
 	count   int64
@@ -223,7 +226,7 @@ func (m *Reader) add(key, value []byte) error {
 	if err != nil {
 		return m.wrong("the key of merge %d is no dbl-sha2-256 multihash", m.count)
 	}
-	if len(value) == 0 || len(value) > valuestore.MaxValue {
+	if len(value) < max(m.Least, 1) || len(value) > valuestore.MaxValue {
 		return m.wrong("the value of merge %d has %d bytes", m.count, len(value))
 	}
 	m.count++
