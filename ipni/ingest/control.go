@@ -2,11 +2,14 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
 	"github.com/hashstream/hashstream/ipni/ingest/walk"
 	"github.com/hashstream/hashstream/kv"
@@ -78,12 +81,35 @@ func (in *Ingester) Rules() map[peer.ID]bool { return in.lists.Rules() }
 func (in *Ingester) Allowed(id peer.ID) error { return in.lists.Check(id) }
 
 // Remove removes all that is known of a provider. What it advertised until now is not
-// added again, even if it is read later; what it advertises from now on is.
+// added again, even if it is read later; what it advertises from now on is. That rows of it
+// are corrupt is no obstacle: if it is a publisher whose own rows are, they go, too.
 func (in *Ingester) Remove(ctx context.Context, provider peer.ID) error {
-	if err := in.applier.RemoveProvider(ctx, provider); err != nil {
+	err := in.applier.RemoveProvider(ctx, provider)
+	if err == nil {
+		err = in.dropDamaged(ctx, provider)
+	}
+	if err != nil {
 		return fmt.Errorf("ingest: remove provider %s: %w", provider, err)
 	}
 	return nil
+}
+
+// dropDamaged forgets a publisher with corrupt rows, until it is announced again.
+func (in *Ingester) dropDamaged(ctx context.Context, publisher peer.ID) error {
+	p, err := in.state.Publisher(ctx, publisher)
+	if err == nil {
+		_, _, _, err = in.walker.Gaps(ctx, publisher)
+	}
+	if err == nil && !p.Damaged {
+		return nil
+	}
+	if err != nil && !errors.Is(err, digest.ErrMismatch) {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	return in.state.Batch(ctx, state.DropPublisher(publisher))
 }
 
 // Restore takes a removal back as far as it holds for what is read later. What was

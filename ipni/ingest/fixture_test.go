@@ -237,3 +237,21 @@ func hash(n int) multihash.Multihash {
 	}
 	return mh
 }
+
+func decodeAd(t testing.TB, p *publisher, c cid.Cid) *ad.Ad {
+	t.Helper()
+	a, err := ad.Decode(c, p.blocks[c])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func decodeEntries(t testing.TB, p *publisher, c cid.Cid) ad.Entries {
+	t.Helper()
+	e, err := ad.DecodeEntries(c, p.blocks[c])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}

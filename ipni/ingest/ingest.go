@@ -22,8 +22,11 @@
 // An advertisement that is malformed, forged or not allowed is skipped with a recorded
 // cause. One that cannot be read ends the segment: what is newer is processed, the rest
 // is retried. Entries that the publisher does not have are asked for again for days
-// while the chain goes on. If the sink or the store fails, everything waits. Nothing
+// while the chain goes on. If the sink or the store fails, everything waits. If a row is
+// corrupt, its publisher stops, and [Ingester.Resync] reads all of its chain anew. Nothing
 // of this marks an advertisement as processed.
+//
+// A publisher that is slow is waited for without a worker: see [walk.Options.Patience].
 //
 // # Errors
 //
@@ -44,6 +47,7 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ingest/apply"
 	"github.com/hashstream/hashstream/ipni/ingest/policy"
@@ -82,6 +86,9 @@ type Ingester struct {
 	frozen  bool
 	paused  pause
 	unknown int // tasks of publishers that never answered
+	aside   int // turns that go on without a worker
+
+	running sync.WaitGroup // turns
 }
 
 // pause is that the sink or the store failed.
@@ -126,6 +133,7 @@ func (in *Ingester) Run(ctx context.Context) error {
 		}
 	}
 	workers.Wait()
+	in.running.Wait()
 	in.closeChains()
 	return context.Cause(ctx)
 }
@@ -145,7 +153,7 @@ func (in *Ingester) load(ctx context.Context, first bool) error {
 	}
 	var rows []state.Publisher
 	for p, err := range in.state.Publishers(ctx) {
-		if err != nil {
+		if err != nil && (p.ID == "" || !errors.Is(err, digest.ErrMismatch)) {
 			return err
 		}
 		rows = append(rows, p)
@@ -194,6 +202,9 @@ func (in *Ingester) want(ctx context.Context, publisher peer.AddrInfo, f func(*t
 		return nil, ErrElsewhere
 	}
 	row, known, err := in.row(ctx, publisher.ID)
+	if errors.Is(err, digest.ErrMismatch) { // a resync is the way out
+		row, known, err = state.Publisher{ID: publisher.ID, Addrs: walk.AddrBytes(in.walker.Addrs(ctx, publisher.ID))}, true, nil
+	}
 	if err != nil {
 		return nil, err
 	}

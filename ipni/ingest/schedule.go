@@ -27,6 +27,9 @@ type task struct {
 	askedAt time.Time // when it was last asked for its head
 	wish    walk.Wish
 	waiters []chan error
+	aside   bool   // its turn waits for the publisher, and nobody attends it
+	damage  error  // the row of the publisher is corrupt
+	harmed  uint64 // turns that found it so
 	visit   walk.Visit
 }
 
@@ -59,7 +62,7 @@ func (in *Ingester) work(ctx context.Context, worker int) {
 	for n := worker; ctx.Err() == nil; n++ {
 		t, wait, wake := in.take(n)
 		if t != nil {
-			in.serve(ctx, t)
+			in.attend(ctx, t)
 			continue
 		}
 		timer := time.NewTimer(wait)
@@ -91,6 +94,7 @@ func (in *Ingester) take(n int) (*task, time.Duration, <-chan struct{}) {
 		case t.due.After(now):
 			next = walk.Earlier(next, t.due)
 		case !in.o.Owns(t.id):
+			t.visit.Leave()
 			t.due = now.Add(in.o.Refresh)
 			next = walk.Earlier(next, t.due)
 		case best == nil, in.before(t, best, n%4 != 3):
@@ -162,6 +166,7 @@ func (in *Ingester) row(ctx context.Context, id peer.ID) (state.Publisher, bool,
 
 // serve takes the turn of a task, and says when its next one is due.
 func (in *Ingester) serve(ctx context.Context, t *task) {
+	defer in.back(t)
 	in.mu.Lock()
 	wish, wants := t.wish, t.wants
 	wish.Head = !t.headAt.After(time.Now())
@@ -192,9 +197,13 @@ func (in *Ingester) finish(t *task, wants uint64, out walk.Outcome) {
 		in.unknown--
 	}
 	left := false
+	t.damage = out.Damaged
 	switch {
 	case in.lists.Check(t.id) != nil:
 		t.headAt, t.due = walk.Never(), walk.Never()
+	case out.Damaged != nil: // it may be repaired by other means
+		t.harmed++
+		t.due = now.Add(walk.Backoff(t.harmed, time.Second, in.o.PollRetry))
 	case out.Err != nil && in.walker.Stopped(&out.Publisher, now):
 		t.headAt, t.due = walk.Never(), walk.Never()
 		if !t.known {

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
 	"github.com/hashstream/hashstream/ipni/ingest/walk"
 )
@@ -32,6 +34,7 @@ type Status struct {
 
 	Error    string // of the last failure to read, empty if there was none since
 	ErrorAt  time.Time
+	Damaged  bool // rows of its own are corrupt, or were since it was last read anew
 	Inactive bool
 	Active   bool      // it is worked on now
 	Next     time.Time // turn, or zero if none is planned
@@ -52,6 +55,9 @@ type Gap struct {
 // Status returns how far the chain of a publisher is read.
 func (in *Ingester) Status(ctx context.Context, publisher peer.ID) (Status, error) {
 	p, err := in.state.Publisher(ctx, publisher)
+	if errors.Is(err, digest.ErrMismatch) {
+		return in.damaged(p.ID, err), nil
+	}
 	if err != nil {
 		return Status{}, fmt.Errorf("ingest: status of %s: %w", publisher, err)
 	}
@@ -61,7 +67,11 @@ func (in *Ingester) Status(ctx context.Context, publisher peer.ID) (Status, erro
 // Statuses returns that of all publishers.
 func (in *Ingester) Statuses(ctx context.Context) ([]Status, error) {
 	var rows []state.Publisher
+	damage := map[peer.ID]error{}
 	for p, err := range in.state.Publishers(ctx) {
+		if p.ID != "" && errors.Is(err, digest.ErrMismatch) {
+			damage[p.ID], err = err, nil
+		}
 		if err != nil {
 			return nil, fmt.Errorf("ingest: status: %w", err)
 		}
@@ -69,6 +79,10 @@ func (in *Ingester) Statuses(ctx context.Context) ([]Status, error) {
 	}
 	all := make([]Status, len(rows))
 	for i, p := range rows {
+		if err := damage[p.ID]; err != nil {
+			all[i] = in.damaged(p.ID, err)
+			continue
+		}
 		var err error
 		if all[i], err = in.status(ctx, p); err != nil {
 			return nil, err
@@ -79,13 +93,19 @@ func (in *Ingester) Statuses(ctx context.Context) ([]Status, error) {
 
 func (in *Ingester) status(ctx context.Context, p state.Publisher) (Status, error) {
 	gaps, missing, deferred, err := in.walker.Gaps(ctx, p.ID)
+	if errors.Is(err, digest.ErrMismatch) { // what there is of it says so
+		p.Damaged, p.Error, err = true, err.Error(), nil
+	}
 	if err != nil {
 		return Status{}, fmt.Errorf("ingest: status of %s: %w", p.ID, err)
 	}
 	s := Status{
 		Publisher: peer.AddrInfo{ID: p.ID, Addrs: walk.ParseAddrs(p.Addrs)}, Head: p.Head, HeadAt: p.HeadAt, ContactAt: p.ContactAt,
 		LastAd: p.LastAd, LastAdAt: p.LastAdTime, Ads: p.Ads, Skipped: p.Skips, Multihashes: p.Multihash, Lag: walk.Lag(gaps),
-		Missing: missing, Deferred: deferred, Error: p.Error, Inactive: p.Inactive, Blocked: in.lists.Check(p.ID) != nil,
+		Missing: missing, Deferred: deferred, Damaged: p.Damaged, Error: p.Error, Inactive: p.Inactive, Blocked: in.lists.Check(p.ID) != nil,
+	}
+	if p.Damaged && p.Error != "" {
+		s.Error += "; " + wayOut
 	}
 	if p.Error != "" {
 		s.ErrorAt = p.FailedAt
@@ -105,6 +125,17 @@ func (in *Ingester) status(ctx context.Context, p state.Publisher) (Status, erro
 		}
 	}
 	return s, nil
+}
+
+// wayOut is what an operator can do about a corrupt row.
+const wayOut = "to read all of the chain anew, sync with the publisher with the option resync"
+
+// damaged returns the status of a publisher whose row is corrupt.
+func (in *Ingester) damaged(id peer.ID, cause error) Status {
+	return Status{
+		Publisher: peer.AddrInfo{ID: id}, Damaged: true, Error: fmt.Sprintf("%v; %s", cause, wayOut),
+		ErrorAt: time.Now(), Blocked: in.lists.Check(id) != nil,
+	}
 }
 
 // AdStatus is what became of an advertisement.

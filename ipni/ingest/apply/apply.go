@@ -4,8 +4,9 @@
 //
 // # Errors
 //
-// Errors of the sink and of the store are [Serious]: no publisher is to blame for them.
-// Those of fetching entries are passed on.
+// Errors of the sink and of the store are [Serious]: no publisher is to blame for them. That a
+// row is corrupt is a [Damage], which concerns those whose row it is.
+// Errors of fetching entries are passed on.
 //
 // An Applier is safe for concurrent use: advertisements for one context wait for each other.
 package apply
@@ -44,12 +45,28 @@ type Serious struct{ error }
 // Unwrap returns the error.
 func (s Serious) Unwrap() error { return s.error }
 
-// Grave makes a serious error of err, if it is one.
+// Damage marks the error of a corrupt row, which matches [digest.ErrMismatch]: nobody else has to
+// wait for what can be done about it.
+type Damage struct{ error }
+
+// Unwrap returns the error.
+func (d Damage) Unwrap() error { return d.error }
+
+// Grave makes a serious error or a damage of err, if it is one.
 func Grave(err error) error {
-	if err == nil {
+	switch {
+	case err == nil:
 		return nil
+	case errors.Is(err, digest.ErrMismatch):
+		return Damage{err}
 	}
 	return Serious{err}
+}
+
+// IsDamage reports whether err is that of a corrupt row.
+func IsDamage(err error) bool {
+	var d Damage
+	return errors.As(err, &d)
 }
 
 // IsSerious reports whether no publisher is to blame for err.
@@ -129,11 +146,14 @@ type Source struct {
 	Publisher peer.AddrInfo
 	Tag       state.Tag
 	Floor     uint64          // see state.Floor
-	Gap       *state.Gap      // where progress in the midst of it is kept, or nil
+	Anew      bool            // rows that are corrupt are begun anew
+	Progress  *state.Progress // how far its entries are put, which is kept up to date
 	Stream    *entries.Stream // of its entries, already begun, or nil
-	Start     func(ctx context.Context, root cid.Cid, done entries.Count) (*entries.Stream, error)
+	Start     func(ctx context.Context, left []cid.Cid, done entries.Count) (*entries.Stream, error)
 	// Read is called with the multihashes of each block, and tells whether it is another's turn.
 	Read func(multihashes uint64) bool
+	// Wait is called when a block has to be waited for, and what it returns when it came. It may be nil.
+	Wait func() (done func())
 }
 
 // Apply does what an advertisement says, except for what is written with its status by
@@ -162,11 +182,11 @@ func (ap *Applier) Apply(ctx context.Context, it *Item, src Source) (Result, err
 
 // decide is Apply for an advertisement that is to be heeded; its context is locked.
 func (ap *Applier) decide(ctx context.Context, it *Item, c ipni.Context, src Source) (Result, error) {
-	removed, err := ap.state.Removed(ctx, c.Provider)
+	removed, err := row(src, c.Provider, func(id peer.ID) (uint64, error) { return ap.state.Removed(ctx, id) })
 	if err != nil {
 		return Result{}, Grave(err)
 	}
-	st, err := ap.state.Context(ctx, c)
+	st, err := row(src, c, func(c ipni.Context) (state.Context, error) { return ap.state.Context(ctx, c) })
 	if err != nil {
 		return Result{}, Grave(err)
 	}
@@ -184,6 +204,17 @@ func (ap *Applier) decide(ctx context.Context, it *Item, c ipni.Context, src Sou
 		return Result{Status: state.Indexed, Heeded: true}, nil
 	}
 	return ap.add(ctx, it, c, st, src)
+}
+
+// row reads a row. One that is corrupt is as none if all is read anew: then nothing is older than
+// what is processed.
+func row[K, V any](src Source, key K, read func(K) (V, error)) (V, error) {
+	v, err := read(key)
+	if src.Anew && errors.Is(err, digest.ErrMismatch) {
+		var none V
+		return none, nil
+	}
+	return v, err
 }
 
 // remove removes a context as far as it is older.
@@ -230,6 +261,9 @@ func (ap *Applier) addEntries(ctx context.Context, it *Item, c ipni.Context, st 
 	if it.Row.Epoch > st.RemovedAt { // it was put before, and is put there again
 		epoch, next = it.Row.Epoch, *st
 	}
+	if src.Progress.Epoch != epoch { // what was put before may be removed
+		*src.Progress = state.Progress{Epoch: epoch}
+	}
 	count, err := ap.put(ctx, it, ipni.Group{Context: c, Epoch: epoch}, src)
 	switch {
 	case err == nil:
@@ -250,15 +284,15 @@ func (ap *Applier) addEntries(ctx context.Context, it *Item, c ipni.Context, st 
 func (ap *Applier) put(ctx context.Context, it *Item, g ipni.Group, src Source) (uint64, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, ap.o.Timeout, errors.New("ingest: entries took too long"))
 	defer cancel()
-	root, done := it.Ad.Entries, entries.Count{}
-	if src.Gap != nil && src.Gap.Resume.Defined() {
-		root = src.Gap.Resume
-		done = entries.Count{Blocks: src.Gap.ResumeDone, Multihashes: src.Gap.ResumeCount, Bytes: src.Gap.ResumeBytes}
+	before := *src.Progress
+	left, done := before.Left, entries.Count{Blocks: before.Blocks, Multihashes: before.Multihashes, Bytes: before.Bytes}
+	if len(left) == 0 {
+		left, done = []cid.Cid{it.Ad.Entries}, entries.Count{}
 	}
 	s := src.Stream
 	if s == nil {
 		var err error
-		if s, err = src.Start(ctx, root, done); err != nil {
+		if s, err = src.Start(ctx, left, done); err != nil {
 			return done.Multihashes, err
 		}
 		defer s.Close()
@@ -266,8 +300,8 @@ func (ap *Applier) put(ctx context.Context, it *Item, g ipni.Group, src Source) 
 	var writes errgroup.Group
 	writes.SetLimit(ap.o.Writes)
 	var failed error
-	yield := false
-	for b, err := range s.All() {
+	yields := false
+	for b, err := range s.All(src.Wait) {
 		if err != nil {
 			failed = err
 			break
@@ -275,31 +309,24 @@ func (ap *Applier) put(ctx context.Context, it *Item, g ipni.Group, src Source) 
 		writes.Go(func() error { return ap.write(ctx, g, b.Multihashes) })
 		enough := src.Read(uint64(b.Entries.Count))
 		done = b.Count
-		if src.Gap == nil {
-			continue
+		if b.Rest != nil || !yields {
+			*src.Progress = state.Progress{
+				Left: b.Rest, Epoch: g.Epoch, Blocks: done.Blocks, Multihashes: done.Multihashes, Bytes: done.Bytes,
+			}
 		}
-		setResume(src.Gap, b)
-		if yield = b.Resume.Defined() && enough; yield {
-			break
+		if enough && b.Rest != nil && !yields {
+			yields = true
+			s.Stop() // what is there already is put, too
 		}
 	}
-	if err := writes.Wait(); err != nil {
-		if src.Gap != nil { // what was not written must be read again
-			src.Gap.ClearResume()
-		}
+	if err := writes.Wait(); err != nil { // what was not written must be read again
+		*src.Progress = before
 		return done.Multihashes, err
 	}
-	if failed == nil && yield {
+	if yields && failed != nil && !errors.Is(failed, entries.ErrBad) { // it was stopped; else the end came first
 		failed = ErrYield
 	}
 	return done.Multihashes, failed
-}
-
-func setResume(g *state.Gap, b entries.Block) {
-	g.Resume, g.ResumeDone, g.ResumeCount, g.ResumeBytes = b.Resume, b.Count.Blocks, b.Count.Multihashes, b.Count.Bytes
-	if !b.Resume.Defined() {
-		g.ResumeDone, g.ResumeCount, g.ResumeBytes = 0, 0, 0
-	}
 }
 
 // write gives multihashes to the sink. If that fails it is not for the publisher to
@@ -326,7 +353,7 @@ func (ap *Applier) Commit(ctx context.Context, it *Item, src Source, res Result,
 		defer res.unlock()
 	}
 	now := time.Now()
-	row := state.Ad{Status: res.Status, Tag: src.Tag, Order: it.Order, Epoch: res.Epoch, Count: res.Count, At: now, Reason: state.Cut(res.Reason)}
+	after := state.Ad{Status: res.Status, Tag: src.Tag, Order: it.Order, Epoch: res.Epoch, Count: res.Count, At: now, Reason: state.Cut(res.Reason)}
 	ops := res.ops
 	if it.Ad != nil {
 		unlock, err := ap.changes.lock(ctx, it.Ad.Provider)
@@ -335,6 +362,9 @@ func (ap *Applier) Commit(ctx context.Context, it *Item, src Source, res Result,
 		}
 		defer unlock()
 		removed, err := ap.state.Removed(ctx, it.Ad.Provider)
+		if src.Anew && errors.Is(err, digest.ErrMismatch) {
+			err, ops = nil, append(ops, state.DropRemoved(it.Ad.Provider))
+		}
 		if err != nil {
 			return Grave(err)
 		}
@@ -342,7 +372,7 @@ func (ap *Applier) Commit(ctx context.Context, it *Item, src Source, res Result,
 			if err := ap.sink.Remove(ctx, it.Context(), removed); err != nil {
 				return Grave(err)
 			}
-			row.Status, row.Reason, row.Epoch, res.Heeded = state.Skipped, removedLater, 0, false
+			after.Status, after.Reason, after.Epoch, res.Heeded = state.Skipped, removedLater, 0, false
 			ops = nil
 		}
 	}
@@ -353,7 +383,7 @@ func (ap *Applier) Commit(ctx context.Context, it *Item, src Source, res Result,
 		}
 		ops = append(ops, changes...)
 	}
-	ops = append(append(ops, state.PutAd(it.CID, row)), more(row)...)
+	ops = append(append(ops, state.PutAd(it.CID, after)), more(after)...)
 	return Grave(ap.state.Batch(ctx, ops))
 }
 
@@ -366,7 +396,7 @@ func (ap *Applier) change(ctx context.Context, it *Item, src Source, res Result,
 	lag, active := int(min(left, 1<<31)), false
 	c := registry.Change{
 		Provider: a.Provider, Order: it.Order, Addrs: ap.public(a.Addrs), Advertisement: a.CID, AdvertisementTime: now,
-		Publisher: &src.Publisher, Lag: &lag, Failure: &registry.Failure{}, Inactive: &active,
+		Publisher: &src.Publisher, Lag: &lag, Failure: &registry.Failure{}, Inactive: &active, Anew: src.Anew,
 	}
 	if res.Reason != "" && !res.Deferred && res.Status != state.Indexed {
 		c.Failure = &registry.Failure{Text: res.Reason, Time: now}
@@ -381,7 +411,7 @@ func (ap *Applier) change(ctx context.Context, it *Item, src Source, res Result,
 	}
 	ops, err := ap.registry.Apply(ctx, c)
 	if errors.Is(err, fs.ErrInvalid) { // what it says of its provider is no good; the rest holds
-		ops, err = ap.registry.Apply(ctx, registry.Change{Provider: a.Provider, Failure: &registry.Failure{Text: err.Error(), Time: now}})
+		ops, err = ap.registry.Apply(ctx, registry.Change{Provider: a.Provider, Anew: src.Anew, Failure: &registry.Failure{Text: err.Error(), Time: now}})
 	}
 	return ops, Grave(err)
 }

@@ -2,10 +2,12 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
@@ -72,7 +74,7 @@ func (ap *Applier) removeContext(ctx context.Context, c ipni.Context, order uint
 		return err
 	}
 	st, err := ap.state.Context(ctx, c)
-	if err != nil {
+	if err != nil && !errors.Is(err, digest.ErrMismatch) { // a corrupt one goes with the rest
 		return err
 	}
 	if st.MetadataAt < order {

@@ -16,9 +16,11 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 
 	"github.com/ipfs/go-cid"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni"
@@ -30,12 +32,16 @@ import (
 var ErrBad = errors.New("bad entries")
 
 const (
-	ahead    = 2 // decoded blocks that wait to be taken
-	parallel = 3 // blocks of a HAMT that are fetched at once
+	ahead      = 64                // decoded blocks that wait to be taken
+	aheadBytes = 2 * ipni.MaxBlock // that they have
+	parallel   = 3                 // blocks of a HAMT that are fetched at once
+	restOften  = 1024              // blocks left, up to which it is told after each block which they are
+	restSeldom = 64                // blocks after which it is told otherwise
+	maxRest    = 1 << 16           // blocks left, of which it is told at all
 )
 
 // MaxMemory is the most that one stream holds, in bytes.
-const MaxMemory = (ahead + 2 + parallel) * ipni.MaxBlock
+const MaxMemory = aheadBytes + (2+parallel)*ipni.MaxBlock
 
 // Count is how much of an advertisement was read.
 type Count struct {
@@ -61,10 +67,12 @@ func (l Limits) exceeded(c Count) error {
 // Block is what one block of entries holds.
 type Block struct {
 	ad.Entries
-	// Resume is where another stream can go on after this block, with Count; cid.Undef
+	// Rest is what another stream can begin with after this block, with Count; empty
 	// if it cannot, or need not as this is the last.
-	Resume cid.Cid
-	Count  Count // with this block
+	Rest  []cid.Cid
+	Count Count // with this block
+
+	size int64
 }
 
 // Stream is the blocks of one advertisement.
@@ -74,27 +82,36 @@ type Stream struct {
 	count  Count
 	stop   context.CancelFunc
 	blocks chan Block
-	err    error // set before blocks is closed
+	room   *semaphore.Weighted // bytes of blocks
+	err    error               // set before blocks is closed
 	done   sync.WaitGroup
 	held   int // blocks that are or were fetched, and not visited yet
 }
 
-// Start begins to fetch from root, which comes after what count counts. The stream
-// must be closed.
-func Start(ctx context.Context, root cid.Cid, count Count, limits Limits, fetch func(context.Context, cid.Cid) ([]byte, error)) *Stream {
+// Start begins to fetch what is left: the root of the entries, or the Rest of another stream, which
+// comes after what count counts. The stream must be closed.
+func Start(ctx context.Context, left []cid.Cid, count Count, limits Limits, fetch func(context.Context, cid.Cid) ([]byte, error)) *Stream {
 	ctx, stop := context.WithCancel(ctx)
-	s := &Stream{fetch: fetch, limits: limits, count: count, stop: stop, blocks: make(chan Block, ahead)}
+	s := &Stream{
+		fetch: fetch, limits: limits, count: count, stop: stop, blocks: make(chan Block, ahead), room: semaphore.NewWeighted(aheadBytes),
+	}
 	s.done.Go(func() {
 		defer close(s.blocks)
-		s.err = s.run(ctx, root)
+		s.err = s.run(ctx, left)
 	})
 	return s
 }
 
-// All yields the blocks once, or an error after those that were good.
-func (s *Stream) All() iter.Seq2[Block, error] {
+// All yields the blocks once, or an error after those that were good. wait, if it is not nil, is
+// called when there is none yet, and what it returns when there is.
+func (s *Stream) All(wait func() (done func())) iter.Seq2[Block, error] {
 	return func(yield func(Block, error) bool) {
-		for b := range s.blocks {
+		for {
+			b, ok := s.next(wait)
+			if !ok {
+				break
+			}
+			s.room.Release(b.size)
 			if !yield(b, nil) {
 				return
 			}
@@ -104,6 +121,22 @@ func (s *Stream) All() iter.Seq2[Block, error] {
 		}
 	}
 }
+
+func (s *Stream) next(wait func() func()) (b Block, ok bool) {
+	select {
+	case b, ok = <-s.blocks:
+		return b, ok
+	default:
+	}
+	if wait != nil {
+		defer wait()()
+	}
+	b, ok = <-s.blocks
+	return b, ok
+}
+
+// Stop ends the fetches. What was fetched before is still yielded, then an error.
+func (s *Stream) Stop() { s.stop() }
 
 // Close stops the fetches and waits for them.
 func (s *Stream) Close() {
@@ -133,9 +166,13 @@ func (s *Stream) begin(ctx context.Context, p *pending) {
 }
 
 // run visits the blocks depth-first, each once.
-func (s *Stream) run(ctx context.Context, root cid.Cid) error {
-	todo := []*pending{{cid: root}} // the next one is the last
-	seen := map[cid.Cid]struct{}{root: {}}
+func (s *Stream) run(ctx context.Context, left []cid.Cid) error {
+	todo := make([]*pending, 0, len(left)) // the next one is the last
+	seen := map[cid.Cid]struct{}{}
+	for _, c := range slices.Backward(left) {
+		todo = append(todo, &pending{cid: c})
+		seen[c] = struct{}{}
+	}
 	for len(todo) > 0 {
 		p := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
@@ -171,14 +208,17 @@ func (s *Stream) run(ctx context.Context, root cid.Cid) error {
 		known := s.count
 		known.Blocks += uint64(len(todo))
 		if err := s.limits.exceeded(known); err != nil {
-			return fmt.Errorf("entries: %s: %w", root, err)
+			return fmt.Errorf("entries: %w", err)
 		}
 		for i := len(todo) - 1; i >= 0 && s.held < parallel; i-- {
 			s.begin(ctx, todo[i])
 		}
-		b := Block{Entries: e, Count: s.count}
-		if len(todo) == 1 && len(e.Links) == 1 {
-			b.Resume = todo[0].cid
+		b := Block{Entries: e, Count: s.count, size: min(int64(len(p.block)), aheadBytes)}
+		if n := len(todo); n <= restOften || n <= maxRest && s.count.Blocks%restSeldom == 0 {
+			b.Rest = rest(todo)
+		}
+		if err := s.room.Acquire(ctx, b.size); err != nil {
+			return context.Cause(ctx)
 		}
 		select {
 		case s.blocks <- b:
@@ -187,6 +227,15 @@ func (s *Stream) run(ctx context.Context, root cid.Cid) error {
 		}
 	}
 	return nil
+}
+
+// rest returns what is left, the next one first.
+func rest(todo []*pending) []cid.Cid {
+	var left []cid.Cid
+	for _, p := range slices.Backward(todo) {
+		left = append(left, p.cid)
+	}
+	return left
 }
 
 func wait(ctx context.Context, p *pending) error {

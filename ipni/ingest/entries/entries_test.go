@@ -82,6 +82,21 @@ func (b *blocks) list(t *testing.T, chunks int) cid.Cid {
 	return next
 }
 
+// large makes chunks of 1 MB, as publishers do.
+func (b *blocks) large(t *testing.T, chunks int) cid.Cid {
+	t.Helper()
+	next := cid.Undef
+	for i := range chunks {
+		mhs := ipni.Multihashes(bytes.Repeat(hash(i), 15000))
+		c, data, err := ad.EncodeChunk(mhs, next)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next, b.data[c] = c, data
+	}
+	return next
+}
+
 // hamt reads the HAMT that index-provider wrote, of the sha2-256 of the numbers below 40.
 func (b *blocks) hamt(t *testing.T) cid.Cid {
 	t.Helper()
@@ -110,7 +125,7 @@ func read(t *testing.T, s *entries.Stream) (map[string]int, entries.Block, error
 	defer s.Close()
 	got := map[string]int{}
 	var last entries.Block
-	for b, err := range s.All() {
+	for b, err := range s.All(nil) {
 		if err != nil {
 			return got, last, err
 		}
@@ -139,14 +154,14 @@ func TestStream(t *testing.T) {
 		"HAMT": func(b *blocks) cid.Cid { return b.hamt(t) },
 	} {
 		b := newBlocks()
-		got, last, err := read(t, entries.Start(t.Context(), build(b), entries.Count{}, entries.Limits{}, b.fetch))
+		got, last, err := read(t, entries.Start(t.Context(), []cid.Cid{build(b)}, entries.Count{}, entries.Limits{}, b.fetch))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if d := cmp.Diff(want(40), got); d != "" {
 			t.Errorf("%s (-want +got):\n%s", name, d)
 		}
-		if last.Count.Blocks != uint64(len(b.fetched)) || last.Count.Multihashes != 40 || last.Resume.Defined() {
+		if last.Count.Blocks != uint64(len(b.fetched)) || last.Count.Multihashes != 40 || last.Rest != nil {
 			t.Errorf("%s: last block %+v", name, last)
 		}
 		for c, n := range b.fetched {
@@ -157,31 +172,100 @@ func TestStream(t *testing.T) {
 	}
 }
 
-// A stream goes on where another one was left.
+// A stream goes on where another one was left, and fetches nothing again.
 func TestResume(t *testing.T) {
-	b := newBlocks()
-	s := entries.Start(t.Context(), b.list(t, 5), entries.Count{}, entries.Limits{}, b.fetch)
-	var left entries.Block
-	for block, err := range s.All() {
+	for name, build := range map[string]func(*blocks) cid.Cid{
+		"list": func(b *blocks) cid.Cid { return b.list(t, 20) },
+		"HAMT": func(b *blocks) cid.Cid { return b.hamt(t) },
+	} {
+		b := newBlocks()
+		root := build(b)
+		_, all, err := read(t, entries.Start(t.Context(), []cid.Cid{root}, entries.Count{}, entries.Limits{}, b.fetch))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if left = block; block.Count.Blocks == 2 {
-			break
+		for stop := uint64(1); stop < all.Count.Blocks; stop++ {
+			got := map[string]int{}
+			var left entries.Block
+			s := entries.Start(t.Context(), []cid.Cid{root}, entries.Count{}, entries.Limits{}, b.fetch)
+			for block, err := range s.All(nil) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				for mh := range block.Multihashes.All() {
+					got[string(mh)]++
+				}
+				if left = block; block.Count.Blocks == stop {
+					break
+				}
+			}
+			s.Close()
+			rest, last, err := read(t, entries.Start(t.Context(), left.Rest, left.Count, entries.Limits{}, b.fetch))
+			if err != nil || last.Count != all.Count {
+				t.Errorf("%s after %d blocks: %+v, %v; want %+v", name, stop, last.Count, err, all.Count)
+			}
+			for mh, n := range rest {
+				got[mh] += n
+			}
+			if d := cmp.Diff(want(40), got); d != "" {
+				t.Errorf("%s after %d blocks (-want +got):\n%s", name, stop, d)
+			}
+			_, _, err = read(t, entries.Start(t.Context(), left.Rest, left.Count, entries.Limits{Blocks: all.Count.Blocks - 1}, b.fetch))
+			if !errors.Is(err, entries.ErrBad) {
+				t.Errorf("%s: a limit that counts what was before: %v", name, err)
+			}
 		}
 	}
-	s.Close()
-	got, last, err := read(t, entries.Start(t.Context(), left.Resume, left.Count, entries.Limits{}, b.fetch))
-	if err != nil || last.Count.Blocks != 5 || last.Count.Multihashes != 10 {
-		t.Errorf("last block %+v, %v", last, err)
-	}
-	if len(got) != 6 || got[string(hash(4))] != 1 {
-		t.Errorf("%d multihashes, want the last 6", len(got))
-	}
-	_, _, err = read(t, entries.Start(t.Context(), left.Resume, left.Count, entries.Limits{Blocks: 4}, b.fetch))
-	if !errors.Is(err, entries.ErrBad) {
-		t.Errorf("a limit that counts what was before: %v", err)
-	}
+}
+
+// What was fetched when a stream is stopped is not lost.
+func TestStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBlocks()
+		s := entries.Start(t.Context(), []cid.Cid{b.list(t, 5)}, entries.Count{}, entries.Limits{}, b.fetch)
+		defer s.Close()
+		synctest.Wait()
+		b.delay = time.Hour
+		s.Stop()
+		n := 0
+		for _, err := range s.All(nil) {
+			if err != nil {
+				t.Error(err)
+			}
+			n++
+		}
+		if n != 5 {
+			t.Errorf("%d blocks, want all that were fetched", n)
+		}
+	})
+}
+
+// Who waits for a block tells so, and when it came.
+func TestWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBlocks()
+		b.delay = time.Second
+		s := entries.Start(t.Context(), []cid.Cid{b.list(t, 3)}, entries.Count{}, entries.Limits{}, b.fetch)
+		defer s.Close()
+		began, waits := 0, 0
+		wait := func() func() {
+			began++
+			at := time.Now()
+			return func() {
+				if time.Since(at) == time.Second {
+					waits++
+				}
+			}
+		}
+		for _, err := range s.All(wait) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if waits != 3 || began < 3 || began > 4 { // and perhaps for the end
+			t.Errorf("%d waits began, %d were for a block, want 3", began, waits)
+		}
+	})
 }
 
 func TestLimits(t *testing.T) {
@@ -197,7 +281,7 @@ func TestLimits(t *testing.T) {
 		"one block, wants": {entries.Limits{Blocks: 1}, false},
 	} {
 		b := newBlocks()
-		_, _, err := read(t, entries.Start(t.Context(), b.list(t, 10), entries.Count{}, x.limits, b.fetch))
+		_, _, err := read(t, entries.Start(t.Context(), []cid.Cid{b.list(t, 10)}, entries.Count{}, x.limits, b.fetch))
 		if (err == nil) != x.good || err != nil && !errors.Is(err, entries.ErrBad) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -210,7 +294,7 @@ func TestLimits(t *testing.T) {
 // A HAMT with more nodes than allowed is refused by its links, before they are fetched.
 func TestLimitOfHAMT(t *testing.T) {
 	b := newBlocks()
-	_, _, err := read(t, entries.Start(t.Context(), b.hamt(t), entries.Count{}, entries.Limits{Blocks: 3}, b.fetch))
+	_, _, err := read(t, entries.Start(t.Context(), []cid.Cid{b.hamt(t)}, entries.Count{}, entries.Limits{Blocks: 3}, b.fetch))
 	if !errors.Is(err, entries.ErrBad) || len(b.fetched) != 1 {
 		t.Errorf("%d blocks were fetched: %v", len(b.fetched), err)
 	}
@@ -227,35 +311,44 @@ func TestErrors(t *testing.T) {
 	}
 	block := b.data[missing]
 	delete(b.data, missing)
-	if _, _, err := read(t, entries.Start(t.Context(), root, entries.Count{}, entries.Limits{}, b.fetch)); !errors.Is(err, fs.ErrNotExist) || errors.Is(err, entries.ErrBad) {
+	if _, _, err := read(t, entries.Start(t.Context(), []cid.Cid{root}, entries.Count{}, entries.Limits{}, b.fetch)); !errors.Is(err, fs.ErrNotExist) || errors.Is(err, entries.ErrBad) {
 		t.Errorf("a missing block: %v", err)
 	}
 	b.data[missing] = append(block, ' ')
-	if _, _, err := read(t, entries.Start(t.Context(), root, entries.Count{}, entries.Limits{}, b.fetch)); !errors.Is(err, entries.ErrBad) {
+	if _, _, err := read(t, entries.Start(t.Context(), []cid.Cid{root}, entries.Count{}, entries.Limits{}, b.fetch)); !errors.Is(err, entries.ErrBad) {
 		t.Errorf("a changed block: %v", err)
 	}
 }
 
-// The next chunk is fetched while the one before it is used, not all of them, and no more
-// than a few at once.
+// What comes next is fetched while what came before is used: many blocks that are small, few
+// that are large, and no more than a few at once.
 func TestAhead(t *testing.T) {
-	for _, build := range []func(*blocks) cid.Cid{
-		func(b *blocks) cid.Cid { return b.list(t, 20) },
-		func(b *blocks) cid.Cid { return b.hamt(t) },
+	for name, x := range map[string]struct {
+		build       func(*blocks) cid.Cid
+		least, most int // blocks that are held
+	}{
+		"list":  {func(b *blocks) cid.Cid { return b.list(t, 200) }, 50, 70},
+		"large": {func(b *blocks) cid.Cid { return b.large(t, 30) }, 3, 14},
+		"HAMT":  {func(b *blocks) cid.Cid { return b.hamt(t) }, 3, 70},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBlocks()
 			b.delay = time.Second
-			s := entries.Start(t.Context(), build(b), entries.Count{}, entries.Limits{}, b.fetch)
+			s := entries.Start(t.Context(), []cid.Cid{x.build(b)}, entries.Count{}, entries.Limits{}, b.fetch)
 			defer s.Close()
-			time.Sleep(time.Minute)
+			time.Sleep(time.Hour)
 			synctest.Wait()
-			held := len(b.fetched)
-			if held < 3 || held > entries.MaxMemory/ipni.MaxBlock {
-				t.Errorf("%d blocks are held before the first is taken, want some and at most %d", held, entries.MaxMemory/ipni.MaxBlock)
+			held, size := 0, 0
+			for c, n := range b.fetched {
+				held += n
+				size += n * len(b.data[c])
+			}
+			if held < x.least || held > x.most || size > entries.MaxMemory {
+				t.Errorf("%s: %d blocks of %d bytes are held before the first is taken, want from %d to %d, and at most %d bytes",
+					name, held, size, x.least, x.most, entries.MaxMemory)
 			}
 			if b.most > 4 {
-				t.Errorf("%d fetches at once", b.most)
+				t.Errorf("%s: %d fetches at once", name, b.most)
 			}
 		})
 	}
@@ -273,7 +366,7 @@ func TestHint(t *testing.T) {
 	}
 	bad := cid.NewCidV1(cid.DagJSON, sum)
 	b.data[bad] = text
-	if _, _, err := read(t, entries.Start(t.Context(), bad, entries.Count{}, entries.Limits{}, b.fetch)); !errors.Is(err, entries.ErrBad) {
+	if _, _, err := read(t, entries.Start(t.Context(), []cid.Cid{bad}, entries.Count{}, entries.Limits{}, b.fetch)); !errors.Is(err, entries.ErrBad) {
 		t.Error(err)
 	}
 	if b.fetched[next] != 1 {
@@ -286,7 +379,7 @@ func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBlocks()
 		b.delay = time.Hour
-		s := entries.Start(t.Context(), b.list(t, 3), entries.Count{}, entries.Limits{}, b.fetch)
+		s := entries.Start(t.Context(), []cid.Cid{b.list(t, 3)}, entries.Count{}, entries.Limits{}, b.fetch)
 		synctest.Wait()
 		began := time.Now()
 		s.Close()
@@ -302,9 +395,9 @@ func ExampleStart() {
 		panic(err)
 	}
 	fetch := func(context.Context, cid.Cid) ([]byte, error) { return block, nil }
-	s := entries.Start(context.Background(), c, entries.Count{}, entries.Limits{Blocks: 400}, fetch)
+	s := entries.Start(context.Background(), []cid.Cid{c}, entries.Count{}, entries.Limits{Blocks: 400}, fetch)
 	defer s.Close()
-	for b, err := range s.All() {
+	for b, err := range s.All(nil) {
 		fmt.Println(b.Entries.Count, err)
 	}
 	// Output: 2 <nil>

@@ -3,6 +3,7 @@ package state
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -21,6 +22,7 @@ const (
 	maxAddrs   = 128
 	maxCID     = 128
 	maxSegment = 1 << 20 // advertisements
+	maxLeft    = 1 << 16 // blocks of entries
 )
 
 // Cut shortens a text to what a row may hold.
@@ -73,12 +75,15 @@ type reader struct {
 	err  error
 }
 
-func read(what string, data []byte) *reader {
-	r := &reader{what: what, all: data}
-	if len(data) == 0 || data[0] != version {
+// read begins to read a row, of version 1 unless versions says which are good.
+func read(what string, data []byte, versions ...byte) *reader {
+	r := &reader{what: what, all: data, at: 1}
+	if versions == nil {
+		versions = []byte{version}
+	}
+	if len(data) == 0 || !slices.Contains(versions, data[0]) {
 		r.fail()
 	}
-	r.at = 1
 	return r
 }
 
@@ -141,6 +146,21 @@ func (r *reader) cid() cid.Cid {
 		return cid.Undef
 	}
 	return c
+}
+
+// cids reads a list of at most limit CIDs.
+func (r *reader) cids(limit uint64) []cid.Cid {
+	n := r.upTo(min(limit, uint64(len(r.all))))
+	all := make([]cid.Cid, 0, n)
+	for range n {
+		c := r.cid()
+		if !c.Defined() {
+			r.fail()
+			break
+		}
+		all = append(all, c)
+	}
+	return all
 }
 
 func (r *reader) bits(flags ...*bool) {

@@ -24,6 +24,7 @@ const (
 	keyRemoved   = "Nir"
 	keyRetry     = "Nit"
 	keyFrozen    = "Nif"
+	keyProgress  = "Nib"
 )
 
 // TagOf returns the tag of a publisher: the first 8 bytes of the sha2-256 of its id.
@@ -50,6 +51,10 @@ func segmentKey(id peer.ID, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(append([]byte(keySegment), id...), ^seq)
 }
 
+func progressKey(id peer.ID, ad cid.Cid) []byte {
+	return append(append([]byte(keyProgress), id...), ad.Bytes()...)
+}
+
 func retryPrefix(id peer.ID, deferred bool) []byte {
 	kind := byte('m')
 	if deferred {
@@ -74,11 +79,12 @@ func seconds(t time.Time) int64 {
 // PutPublisher writes the row of a publisher.
 func PutPublisher(p *Publisher) kv.Op { return kv.Put(publisherKey(p.ID), p.Encode()) }
 
-// DropPublisher deletes a publisher with its gaps and retries.
+// DropPublisher deletes a publisher with its gaps, retries and progress.
 func DropPublisher(id peer.ID) []kv.Op {
 	return []kv.Op{
 		kv.Delete(publisherKey(id)), kv.DeleteRange(kv.Prefix(gapPrefix(id))),
 		kv.DeleteRange(kv.Prefix(append([]byte(keySegment), id...))), kv.DeleteRange(kv.Prefix(append([]byte(keyRetry), id...))),
+		kv.DeleteRange(kv.Prefix(append([]byte(keyProgress), id...))),
 	}
 }
 
@@ -97,6 +103,18 @@ func PutSegment(id peer.ID, seq uint64, ads []cid.Cid) kv.Op {
 
 // DropSegment deletes the list of a segment.
 func DropSegment(id peer.ID, seq uint64) kv.Op { return kv.Delete(segmentKey(id, seq)) }
+
+// PutProgress writes how far the entries of an advertisement are put. That is not written
+// which is too large; then they are put again.
+func PutProgress(id peer.ID, ad cid.Cid, p *Progress) kv.Op {
+	if len(p.Left) == 0 || len(p.Left) > maxLeft {
+		return DropProgress(id, ad)
+	}
+	return kv.Put(progressKey(id, ad), p.Encode())
+}
+
+// DropProgress forgets how far the entries of an advertisement are put.
+func DropProgress(id peer.ID, ad cid.Cid) kv.Op { return kv.Delete(progressKey(id, ad)) }
 
 // PutAd writes the row of an advertisement.
 func PutAd(c cid.Cid, a Ad) kv.Op { return kv.Put(adKey(c), a.Encode()) }
@@ -120,11 +138,10 @@ func DropRemoved(id peer.ID) kv.Op { return kv.Delete(removedKey(id)) }
 func (s *Store) SetRemoved(ctx context.Context, id peer.ID, order uint64) error {
 	return s.kv.Update(ctx, removedKey(id), func(old []byte) ([]byte, error) {
 		if old != nil {
-			was, err := decodeNumber(old)
-			if err != nil {
-				return nil, err
+			// A row that is corrupt says less than this call, which is the way out.
+			if was, err := decodeNumber(old); err == nil {
+				order = max(order, was)
 			}
-			order = max(order, was)
 		}
 		return number(order), nil
 	})

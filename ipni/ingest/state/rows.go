@@ -20,7 +20,7 @@ func (p *Publisher) Encode() []byte {
 	w.time(p.FailedAt)
 	w.text(p.Error)
 	w.num(p.Tries)
-	w.bits(p.Inactive)
+	w.bits(p.Inactive, p.Damaged)
 	w.num(p.Ads)
 	w.num(p.Multihash)
 	w.num(p.Skips)
@@ -39,30 +39,32 @@ func DecodePublisher(data []byte) (Publisher, error) {
 	p.Head = r.cid()
 	p.HeadAt, p.ContactAt, p.WantedAt, p.FailedAt = r.time(), r.time(), r.time(), r.time()
 	p.Error, p.Tries = r.text(), r.num()
-	r.bits(&p.Inactive)
+	r.bits(&p.Inactive, &p.Damaged)
 	p.Ads, p.Multihash, p.Skips = r.num(), r.num(), r.num()
 	p.LastAd, p.LastAdTime = r.cid(), r.time()
 	return p, r.end()
 }
 
+// The versions of gaps: the one before, which had the fields of [Progress], is read too.
+const (
+	resuming   = 1
+	gapVersion = 2
+)
+
 // Encode returns the value of the row.
 func (g *Gap) Encode() []byte {
-	w := begin()
+	w := writer{gapVersion}
 	w.num(g.Seq)
 	w.cid(g.From)
 	w.num(g.Depth)
 	w.cid(g.Stop)
 	w.num(g.Limit)
-	w.bits(g.Resync, g.Parked)
+	w.bits(g.Resync, g.Parked, g.Anew)
 	w.num(g.Segments)
 	w.num(g.Size)
 	w.num(g.Done)
 	w.cid(g.Next)
 	w.text(g.Broken)
-	w.cid(g.Resume)
-	w.num(g.ResumeDone)
-	w.num(g.ResumeCount)
-	w.num(g.ResumeBytes)
 	w.text(g.Cause)
 	w.num(g.Tries)
 	w.time(g.RetryAt)
@@ -72,16 +74,43 @@ func (g *Gap) Encode() []byte {
 
 // DecodeGap reads the row of a gap.
 func DecodeGap(data []byte) (Gap, error) {
-	r := read("gap", data)
+	r := read("gap", data, resuming, gapVersion)
 	g := Gap{Seq: r.upTo(MaxDepth), From: r.cid(), Depth: r.upTo(MaxDepth), Stop: r.cid(), Limit: r.num()}
-	r.bits(&g.Resync, &g.Parked)
+	r.bits(&g.Resync, &g.Parked, &g.Anew)
 	g.Segments, g.Size, g.Done, g.Next, g.Broken = r.num(), r.upTo(maxSegment), r.num(), r.cid(), r.text()
 	if g.Done > g.Size {
 		r.fail()
 	}
-	g.Resume, g.ResumeDone, g.ResumeCount, g.ResumeBytes = r.cid(), r.num(), r.num(), r.num()
+	if r.err == nil && r.all[0] == resuming { // how far entries were put, which are put again
+		r.cid()
+		r.num()
+		r.num()
+		r.num()
+	}
 	g.Cause, g.Tries, g.RetryAt, g.Since = r.text(), r.num(), r.time(), r.time()
 	return g, r.end()
+}
+
+// Encode returns the value of the row.
+func (p *Progress) Encode() []byte {
+	w := begin()
+	w.num(uint64(len(p.Left)))
+	for _, c := range p.Left {
+		w.cid(c)
+	}
+	w.num(p.Epoch)
+	w.num(p.Blocks)
+	w.num(p.Multihashes)
+	w.num(p.Bytes)
+	return w
+}
+
+// DecodeProgress reads how far entries are put.
+func DecodeProgress(data []byte) (Progress, error) {
+	r := read("progress", data)
+	p := Progress{Left: r.cids(maxLeft)}
+	p.Epoch, p.Blocks, p.Multihashes, p.Bytes = r.num(), r.num(), r.num(), r.num()
+	return p, r.end()
 }
 
 // EncodeSegment returns the list of a segment.
@@ -97,16 +126,7 @@ func EncodeSegment(ads []cid.Cid) []byte {
 // DecodeSegment reads the list of a segment.
 func DecodeSegment(data []byte) ([]cid.Cid, error) {
 	r := read("segment", data)
-	n := r.upTo(min(maxSegment, uint64(len(data))))
-	ads := make([]cid.Cid, 0, n)
-	for range n {
-		c := r.cid()
-		if !c.Defined() {
-			r.fail()
-			break
-		}
-		ads = append(ads, c)
-	}
+	ads := r.cids(maxSegment)
 	return ads, r.end()
 }
 

@@ -69,6 +69,7 @@ type Publisher struct {
 	Error      string // of the last failure, empty after a success
 	Tries      uint64 // failures since the last success
 	Inactive   bool
+	Damaged    bool   // rows of its own are corrupt, as Error says
 	Ads        uint64 // that were processed
 	Multihash  uint64 // multihashes that were put
 	Skips      uint64 // of Ads, those that were skipped
@@ -86,17 +87,13 @@ type Gap struct {
 	Limit  uint64  // depth at which it ends
 	Resync bool    // processes again what was processed
 	Parked bool    // can never be read on
+	Anew   bool    // what was processed before the gap was opened does not count
 
 	Segments uint64  // that are done
 	Size     uint64  // advertisements of the current segment, 0 if there is none
 	Done     uint64  // of them, the oldest, that are processed
 	Next     cid.Cid // the one below the segment, cid.Undef if the gap ends with it
 	Broken   string  // why Next could not be read when the segment was fetched
-
-	Resume      cid.Cid // entries of the current advertisement that are left
-	ResumeDone  uint64  // blocks of entries before them
-	ResumeCount uint64  // multihashes before them
-	ResumeBytes uint64  // bytes before them
 
 	Cause   string // of the last failure
 	Tries   uint64 // failures since the last success
@@ -106,11 +103,6 @@ type Gap struct {
 
 // Top returns the order of the newest advertisement that is left.
 func (g *Gap) Top() uint64 { return Order(g.Seq, g.Depth) }
-
-// ClearResume forgets progress in the midst of an advertisement.
-func (g *Gap) ClearResume() {
-	g.Resume, g.ResumeDone, g.ResumeCount, g.ResumeBytes = cid.Undef, 0, 0, 0
-}
 
 // Ad is what became of an advertisement.
 type Ad struct {
@@ -133,6 +125,15 @@ type Context struct {
 	Epoch      uint64 // of the group that was last added to, 0 if there is none
 	EpochLast  uint64 // order of the newest advertisement in it
 	Tag        Tag    // of the publisher that last added
+}
+
+// Progress is how far the entries of an advertisement are put.
+type Progress struct {
+	Left        []cid.Cid // blocks that are left, and what is below them, the next one first
+	Epoch       uint64    // of the group that the others went to
+	Blocks      uint64    // that are put
+	Multihashes uint64    // in them
+	Bytes       uint64    // of them
 }
 
 // Retry is an advertisement whose entries are still to be had.
@@ -201,16 +202,18 @@ func (s *Store) Publisher(ctx context.Context, id peer.ID) (Publisher, error) {
 	return p, err
 }
 
-// Publishers yields all publishers.
+// Publishers yields all publishers. One whose row is corrupt comes with its id and an error that
+// matches [digest.ErrMismatch], and others follow; any other error is the last.
 func (s *Store) Publishers(ctx context.Context) iter.Seq2[Publisher, error] {
 	return func(yield func(Publisher, error) bool) {
 		for pair, err := range s.kv.Scan(ctx, kv.Prefix([]byte(keyPublisher))) {
-			var p Publisher
-			if err == nil {
-				p, err = DecodePublisher(pair.Value)
-				p.ID = peer.ID(pair.Key[len(keyPublisher):])
+			if err != nil {
+				yield(Publisher{}, err)
+				return
 			}
-			if !yield(p, err) || err != nil {
+			p, err := DecodePublisher(pair.Value)
+			p.ID = peer.ID(pair.Key[len(keyPublisher):])
+			if !yield(p, err) {
 				return
 			}
 		}
@@ -236,6 +239,11 @@ func (s *Store) Gaps(ctx context.Context, id peer.ID) ([]*Gap, error) {
 // Segment returns the advertisements of the current segment of a gap, oldest first.
 func (s *Store) Segment(ctx context.Context, id peer.ID, seq uint64) ([]cid.Cid, error) {
 	return find(ctx, s, segmentKey(id, seq), DecodeSegment)
+}
+
+// Progress returns how far the entries of an advertisement are put, a zero one if not at all.
+func (s *Store) Progress(ctx context.Context, id peer.ID, ad cid.Cid) (Progress, error) {
+	return maybe(ctx, s, progressKey(id, ad), DecodeProgress)
 }
 
 // Ad returns the row of an advertisement, a zero one if there is none.

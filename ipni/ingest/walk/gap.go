@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/ipfs/go-cid"
+
 	"github.com/hashstream/hashstream/ipni/ingest/apply"
 	"github.com/hashstream/hashstream/ipni/ingest/entries"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
@@ -26,6 +28,7 @@ func (tn *turn) workGap(ctx context.Context, g *state.Gap) error {
 	if err != nil || s == nil || len(s.items) == 0 {
 		return err
 	}
+	tn.lookAhead(g)
 	ahead := prefetch{tn: tn, g: g, s: s, streams: map[int]*entries.Stream{}}
 	defer ahead.close()
 	if s.bytes <= keepBytes {
@@ -53,28 +56,31 @@ func (tn *turn) process(ctx context.Context, g *state.Gap, s *segment, ahead *pr
 	began, i := time.Now(), int(g.Done)
 	it := &s.items[i]
 	ahead.begin(ctx, i)
+	begun, err := tn.begun(ctx, it.CID, g.Anew)
+	if err != nil {
+		return err
+	}
 	src := tn.source(tn.floor(g, it))
-	src.Gap, src.Stream = g, ahead.streams[i]
+	src.Anew, src.Progress, src.Stream = g.Anew, &begun.Progress, ahead.streams[i]
 	res, err := tn.w.applier.Apply(ctx, &it.Item, src)
 	ahead.end(i)
-	if errors.Is(err, apply.ErrYield) {
-		if err := tn.w.state.Batch(ctx, []kv.Op{state.PutGap(tn.v.ID, g)}); err != nil {
-			return apply.Grave(err)
-		}
-		return apply.ErrYield
-	}
 	if err != nil {
+		if err := tn.keep(ctx, begun); err != nil {
+			return err
+		}
+		if errors.Is(err, apply.ErrYield) {
+			return err
+		}
 		if res, err = tn.failing(ctx, g, it, err); err != nil {
 			return err
 		}
 	}
-	var ops []kv.Op
+	ops := begun.end(tn.v.ID, res.Missing)
 	if res.Missing {
 		ops = append(ops, tn.addRetry(it, res))
 	}
 	g.Tries, g.Cause, g.Since, g.RetryAt = 0, "", time.Time{}, time.Time{}
 	g.Done++
-	g.ClearResume()
 	if g.Done == g.Size {
 		ops = append(ops, tn.advance(g)...)
 	} else {
@@ -104,7 +110,7 @@ func (tn *turn) floor(g *state.Gap, it *item) uint64 {
 // otherwise, and it is always these entries, they must not hold up the chain: they are
 // asked for again later.
 func (tn *turn) failing(ctx context.Context, g *state.Gap, it *item, err error) (apply.Result, error) {
-	if apply.IsSerious(err) || ctx.Err() != nil {
+	if apply.IsSerious(err) || apply.IsDamage(err) || ctx.Err() != nil {
 		return apply.Result{}, err
 	}
 	if tn.answers(ctx) {
@@ -126,9 +132,7 @@ func (tn *turn) answers(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, tn.w.o.FetchTimeout)
-	defer cancel()
-	_, err = chain.Head(ctx)
+	_, err = tn.askChain(ctx, chain)
 	return err == nil
 }
 
@@ -157,6 +161,9 @@ type prefetch struct {
 // share of the memory and is begun when it is applied.
 func (p *prefetch) begin(ctx context.Context, i int) {
 	w := p.tn.w
+	if p.tn.v.slow || p.tn.v.isAside() { // the memory is for those who make use of it
+		return
+	}
 	p.next = max(p.next, i+1)
 	for ; p.next <= i+w.o.Prefetch && p.next < len(p.s.items); p.next++ {
 		it := &p.s.items[p.next]
@@ -166,7 +173,7 @@ func (p *prefetch) begin(ctx context.Context, i int) {
 		if !w.memory.Take(entries.MaxMemory) {
 			return
 		}
-		s, err := p.tn.stream(ctx, it.Ad.Entries, entries.Count{})
+		s, err := p.tn.stream(ctx, []cid.Cid{it.Ad.Entries}, entries.Count{})
 		if err != nil {
 			w.memory.Give(entries.MaxMemory)
 			return

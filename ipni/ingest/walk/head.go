@@ -11,6 +11,7 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multiaddr"
 
+	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ingest/apply"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
 	"github.com/hashstream/hashstream/kv"
@@ -91,9 +92,7 @@ func (tn *turn) headThrough(ctx context.Context, addrs []multiaddr.Multiaddr) (c
 	if err := tn.connect(ctx, addrs); err != nil {
 		return cid.Undef, false, err
 	}
-	fetch, cancel := context.WithTimeout(ctx, tn.w.o.FetchTimeout)
-	defer cancel()
-	head, err := tn.v.chain.Head(fetch)
+	head, err := tn.askChain(ctx, tn.v.chain)
 	if errors.Is(err, fs.ErrNotExist) {
 		return cid.Undef, false, nil
 	}
@@ -112,6 +111,14 @@ func (tn *turn) headThrough(ctx context.Context, addrs []multiaddr.Multiaddr) (c
 	return head, news, nil
 }
 
+// askChain asks the publisher for its head.
+func (tn *turn) askChain(ctx context.Context, chain ipni.Chain) (cid.Cid, error) {
+	ctx, cancel := context.WithTimeout(ctx, tn.w.o.FetchTimeout)
+	defer cancel()
+	defer tn.v.wait()()
+	return chain.Head(ctx)
+}
+
 // accept records a head, with a gap if it is new, and one for what is to be read again.
 func (tn *turn) accept(ctx context.Context, head cid.Cid, news bool) error {
 	w, now := tn.w, time.Now()
@@ -124,8 +131,8 @@ func (tn *turn) accept(ctx context.Context, head cid.Cid, news bool) error {
 			ops = append(ops, state.PutGap(tn.v.ID, g))
 		}
 	}
-	if news {
-		g := &state.Gap{From: head, Stop: tn.row.Head, Limit: w.o.Depth}
+	if news || tn.anew && head.Defined() {
+		g := &state.Gap{From: head, Stop: tn.row.Head, Limit: w.o.Depth, Anew: tn.anew}
 		if !tn.row.Head.Defined() {
 			g.Limit = w.o.FirstDepth
 		}
@@ -135,7 +142,10 @@ func (tn *turn) accept(ctx context.Context, head cid.Cid, news bool) error {
 		ops = append(ops, state.PutGap(tn.v.ID, g), state.PutAd(head, state.Ad{Status: state.Pending, Tag: tn.tag, Order: g.Top(), At: now}))
 		tn.row.Head, tn.row.HeadAt = head, now
 	}
-	if tn.wish.Resync != nil && tn.row.Head.Defined() {
+	if tn.anew {
+		tn.row.Damaged = false
+	}
+	if tn.wish.Resync != nil && !tn.anew && tn.row.Head.Defined() {
 		g := &state.Gap{From: tn.row.Head, Limit: w.o.Depth, Resync: true}
 		if *tn.wish.Resync > 0 {
 			g.Limit = min(*tn.wish.Resync, g.Limit)

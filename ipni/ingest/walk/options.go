@@ -38,11 +38,13 @@ type Options struct {
 	MaxUnknown   int            // publishers that never answered; 1,024
 
 	Slice        time.Duration // of work on one publisher before it is another's turn; 10 s
+	Patience     time.Duration // of a worker with a publisher that it waits for, before it turns to others; 1 s
+	Aside        int           // turns that wait for such publishers without a worker; 8 for each worker
 	FetchTimeout time.Duration // of one block or head; 1 min
 	EntryTimeout time.Duration // of the entries of one advertisement in one turn; 2 h
 	HeadInterval time.Duration // between two questions for the head of a publisher; 1 s
 	AdRate       float64       // advertisements a second of one publisher; no limit
-	EntryRate    float64       // multihashes a second of one publisher; no limit
+	EntryRate    float64       // multihashes a second of one publisher, which waits without a worker; no limit
 
 	PollInterval  time.Duration // 24 h
 	PollRetry     time.Duration // longest pause after failures; 5 h
@@ -91,6 +93,8 @@ func (o *Options) Defaults() Options {
 	or(&d.MaxGaps, 256)
 	or(&d.MaxUnknown, 1024)
 	or(&d.Slice, 10*time.Second)
+	or(&d.Patience, time.Second)
+	or(&d.Aside, 8*d.Workers)
 	or(&d.FetchTimeout, time.Minute)
 	or(&d.EntryTimeout, 2*time.Hour)
 	or(&d.HeadInterval, time.Second)

@@ -70,7 +70,9 @@ func (tn *turn) retries(ctx context.Context) error {
 		if i > 0 && tn.yields() {
 			break
 		}
-		if err := tn.try(ctx, r); err != nil {
+		if err := tn.try(ctx, r); errors.Is(err, apply.ErrYield) {
+			break
+		} else if err != nil {
 			return err
 		}
 	}
@@ -88,24 +90,34 @@ func (tn *turn) try(ctx context.Context, r state.Retry) error {
 	it, err := tn.fetchAd(ctx, r.CID, row)
 	it.CID, it.Order = r.CID, r.Order
 	if errors.Is(err, fs.ErrNotExist) { // the advertisement itself
-		return tn.again(ctx, &it, apply.Result{Reason: err.Error(), Missing: true}, r, began)
+		return tn.again(ctx, &it, apply.Result{Reason: err.Error(), Missing: true}, r, began, &begun{ad: r.CID})
 	}
 	if err != nil {
 		return err
 	}
+	begun, err := tn.begun(ctx, r.CID, false)
+	if err != nil {
+		return err
+	}
 	src := tn.source(state.Floor(tn.gaps, r.Order, 0, 0))
+	src.Progress = &begun.Progress
 	res, err := tn.w.applier.Apply(ctx, &it.Item, src)
-	if err != nil && !apply.IsSerious(err) && ctx.Err() == nil && tn.answers(ctx) {
+	if err != nil {
+		if err := tn.keep(ctx, begun); err != nil {
+			return err
+		}
+	}
+	if err != nil && !apply.IsSerious(err) && !apply.IsDamage(err) && !errors.Is(err, apply.ErrYield) && ctx.Err() == nil && tn.answers(ctx) {
 		res, err = apply.Result{Reason: err.Error(), Missing: true, Heeded: true}, nil
 	}
 	if err != nil {
 		return err
 	}
-	return tn.again(ctx, &it, res, r, began)
+	return tn.again(ctx, &it, res, r, began, begun)
 }
 
 // again records what came of a retry.
-func (tn *turn) again(ctx context.Context, it *item, res apply.Result, r state.Retry, began time.Time) error {
+func (tn *turn) again(ctx context.Context, it *item, res apply.Result, r state.Retry, began time.Time, put *begun) error {
 	now := time.Now()
 	ops := []kv.Op{state.DropRetry(tn.v.ID, r)}
 	switch {
@@ -124,6 +136,7 @@ func (tn *turn) again(ctx context.Context, it *item, res apply.Result, r state.R
 		r.Cause, r.Due = state.Cut(res.Reason), now.Add(Backoff(r.Tries+1, tn.w.o.EntryRetry, 24*time.Hour))
 		ops = append(ops, state.PutRetry(tn.v.ID, r))
 	}
+	ops = append(ops, put.end(tn.v.ID, res.Missing)...)
 	if res.Missing {
 		res.Status = state.Pending
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/ipfs/go-cid"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
 	"github.com/hashstream/hashstream/ipni/ingest/apply"
@@ -87,9 +88,9 @@ func (tn *turn) fetchSegment(ctx context.Context, g *state.Gap) (*segment, error
 			}
 			break
 		}
-		row, err := w.state.Ad(ctx, next)
+		row, err := tn.adRow(ctx, g, next)
 		if err != nil {
-			return nil, apply.Grave(err)
+			return nil, err
 		}
 		own := row.Done() && row.Tag == tn.tag
 		if own && !g.Resync && row.Order>>32 != g.Seq {
@@ -129,6 +130,16 @@ func (tn *turn) fetchSegment(ctx context.Context, g *state.Gap) (*segment, error
 		return nil, context.Cause(ctx)
 	}
 	return s, tn.beginSegment(ctx, g, s, next, stopped)
+}
+
+// adRow returns the row of an advertisement. If all of g is read anew, what was known before does not
+// count, except if it is to end there.
+func (tn *turn) adRow(ctx context.Context, g *state.Gap, c cid.Cid) (state.Ad, error) {
+	row, err := tn.w.state.Ad(ctx, c)
+	if g.Anew && (errors.Is(err, digest.ErrMismatch) || err == nil && row.Order > 1 && row.Order>>32 < g.Seq) {
+		return state.Ad{}, nil
+	}
+	return row, apply.Grave(err)
 }
 
 // skipBroken records an advertisement that was read and leads nowhere.
@@ -194,7 +205,6 @@ func (tn *turn) advance(g *state.Gap) []kv.Op {
 	}
 	g.Depth += g.Size
 	g.From, g.Next, g.Size, g.Done = g.Next, cid.Undef, 0, 0
-	g.ClearResume()
 	if g.Broken != "" {
 		tn.delay(g, g.Broken, time.Minute)
 		g.Broken = ""
@@ -223,12 +233,11 @@ func (tn *turn) loadSegment(ctx context.Context, g *state.Gap) (*segment, error)
 		return s, nil
 	}
 	list, err := tn.w.state.Segment(ctx, tn.v.ID, g.Seq)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, digest.ErrMismatch) {
 		return nil, apply.Grave(err)
 	}
-	if uint64(len(list)) != g.Size { // fetch it anew; what is processed is passed over
+	if err != nil || uint64(len(list)) != g.Size { // fetch it anew; what is processed is passed over
 		g.Size, g.Done, g.Next = 0, 0, cid.Undef
-		g.ClearResume()
 		return nil, apply.Grave(tn.w.state.Batch(ctx, []kv.Op{state.PutGap(tn.v.ID, g)}))
 	}
 	if _, err := tn.chain(ctx); err != nil {
@@ -240,9 +249,9 @@ func (tn *turn) loadSegment(ctx context.Context, g *state.Gap) (*segment, error)
 	work.SetLimit(refetch)
 	for i := int(g.Done); i < len(list); i++ {
 		work.Go(func() error {
-			row, err := tn.w.state.Ad(ctx, list[i])
+			row, err := tn.adRow(ctx, g, list[i])
 			if err != nil {
-				return apply.Grave(err)
+				return err
 			}
 			it, err := tn.fetchAd(ctx, list[i], row)
 			it.Order = state.Order(g.Seq, g.Depth+uint64(len(list)-1-i))
@@ -274,7 +283,6 @@ func (tn *turn) shrink(ctx context.Context, g *state.Gap, list []cid.Cid, i int,
 	}
 	g.Next, g.Broken = list[i], state.Cut(cause.Error())
 	g.Size, g.Done = uint64(len(list)-1-i), 0
-	g.ClearResume()
 	if g.Size == 0 {
 		return tn.endSegment(ctx, g, cause)
 	}

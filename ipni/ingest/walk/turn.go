@@ -63,16 +63,34 @@ func New(st *state.Store, applier *apply.Applier, registry *registry.Registry, l
 type Visit struct {
 	ID peer.ID
 
+	Attendance // of the turn
+
 	chain     ipni.Chain
-	through   string    // the addresses of chain
-	segment   *segment  // what is fetched of the current one
-	free      time.Time // when what was read is paid for, by the limits of rates
+	through   string     // the addresses of chain
+	segment   *segment   // what is fetched of the current one
+	ahead     *lookahead // and below it
+	slow      bool       // in the last turn it kept us waiting for long
+	free      time.Time  // when what was read is paid for, by the limits of rates
 	hint      cid.Cid
 	hintTries int
+	failed    uint64 // turns, the last ones, after the head was told
+}
+
+// Slow reports whether the publisher kept the last turn waiting for long.
+func (v *Visit) Slow() bool { return v.slow }
+
+// Leave gives back the memory that is held between turns, as there is no next one for now.
+func (v *Visit) Leave() {
+	v.dropAhead()
+	v.segment = nil
 }
 
 // Close closes the connection to the publisher, if there is one.
 func (v *Visit) Close() {
+	if l := v.ahead; l != nil {
+		v.dropAhead()
+		<-l.done
+	}
 	if c, ok := v.chain.(io.Closer); ok {
 		c.Close() // nothing was written to it
 	}
@@ -96,13 +114,15 @@ type Outcome struct {
 	Left      bool          // there is more to do, even if it is not due for the limits of rates
 	Cause     error         // why something is left that could not be read
 	Err       error         // what the publisher did not do; the turn did nothing else
+	Damaged   error         // the row of the publisher is corrupt, which cannot be recorded in it
 }
 
 type turn struct {
 	w     *Walker
 	v     *Visit
 	wish  Wish
-	hurry func() bool // the publisher was announced again
+	hurry func() bool     // the publisher was announced again
+	run   context.Context // of the walker, which outlives the turn
 	out   Outcome
 
 	row   state.Publisher
@@ -112,6 +132,8 @@ type turn struct {
 	retry time.Time    // when the first retry is due
 
 	deferred bool // there are retries that wait for the node not to be frozen
+	unread   bool // the row is corrupt
+	anew     bool // everything is to be read again
 }
 
 func (w *Walker) turn(v *Visit) *turn {
@@ -122,20 +144,42 @@ func (w *Walker) turn(v *Visit) *turn {
 // there is news from the same publisher.
 func (w *Walker) Turn(ctx context.Context, v *Visit, wish Wish, hurry func() bool) (Outcome, error) {
 	tn := w.turn(v)
-	tn.wish, tn.hurry = wish, hurry
-	err := tn.load(ctx)
+	tn.wish, tn.hurry, tn.run = wish, hurry, ctx
+	inner, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	v.begin(cancel)
+	err := tn.load(inner)
+	if wish.Resync != nil && (apply.IsDamage(err) || err == nil && tn.row.Damaged) {
+		err = tn.clear(inner)
+	}
 	if err == nil {
-		err = tn.work(ctx)
+		err = tn.work(inner)
+	}
+	v.slow = v.isAside() && v.waited() >= w.o.Patience
+	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(inner), ErrSlow) {
+		err, v.slow = ErrSlow, true
+	}
+	if errors.Is(err, ErrSlow) || apply.IsDamage(err) {
+		v.failed++
+		tn.row.Tries = v.failed - 1 // though it told its head
+	} else {
+		v.failed = 0
 	}
 	if err != nil && (ctx.Err() != nil || apply.IsSerious(err)) {
 		return tn.out, err
 	}
 	if err != nil {
 		w.o.Trace.failed(v.ID, err)
+		tn.out.Err, tn.out.Cause = err, err
+		if tn.unread {
+			v.Close()
+			tn.out.Damaged = err
+			return tn.out, nil
+		}
+		tn.row.Damaged = tn.row.Damaged || apply.IsDamage(err)
 		if err := tn.failed(ctx, err); err != nil {
 			return tn.out, apply.Grave(err)
 		}
-		tn.out.Err, tn.out.Cause = err, err
 	}
 	now := time.Now()
 	due := tn.nextDue(now)
@@ -170,7 +214,9 @@ func Lag(gaps []*state.Gap) (n uint64) {
 func (tn *turn) load(ctx context.Context) error {
 	row, err := tn.w.state.Publisher(ctx, tn.v.ID)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return apply.Grave(err)
+		err = apply.Grave(err)
+		tn.unread = apply.IsDamage(err)
+		return err
 	}
 	row.ID = tn.v.ID
 	tn.row = row
@@ -277,7 +323,7 @@ func (tn *turn) nextDue(now time.Time) time.Time {
 // yields reports whether it is another's turn.
 func (tn *turn) yields() bool {
 	now := time.Now()
-	return now.After(tn.end) || tn.v.free.Sub(now) > time.Second || tn.hurry()
+	return now.After(tn.end) || tn.v.free.Sub(now) > time.Second || tn.v.isAside() || tn.hurry()
 }
 
 // pay accounts for what was read against the limits of rates. Up to a second of it is
@@ -300,6 +346,7 @@ func (tn *turn) connect(ctx context.Context, addrs []multiaddr.Multiaddr) error 
 		return nil
 	}
 	tn.v.Close()
+	defer tn.v.wait()()
 	c, err := tn.w.open(ctx, peer.AddrInfo{ID: tn.v.ID, Addrs: addrs})
 	if err == nil {
 		tn.v.chain, tn.v.through = c, through
@@ -322,6 +369,12 @@ func (tn *turn) block(ctx context.Context, c cid.Cid, kind ipni.Kind) ([]byte, e
 	chain, err := tn.chain(ctx)
 	if err != nil {
 		return nil, err
+	}
+	defer tn.v.wait()()
+	if l := tn.v.ahead; l != nil {
+		if block, ok := l.take(ctx, c); ok {
+			return block, nil
+		}
 	}
 	return tn.w.fetch(ctx, chain, c, kind)
 }
