@@ -1,18 +1,19 @@
 package segstore
 
 import (
+	"cmp"
 	"errors"
-	"fmt"
 	"io/fs"
-	"syscall"
 	"time"
 
 	"github.com/hashstream/hashstream/ipni/valuestore"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/disk"
-	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/layout"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/oplog"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/wal"
 )
+
+// maxLog is how many times longer than a table a log may be: removals take no space in a table.
+const maxLog = 8
 
 // rest is how long nothing is written before what is in memory becomes a segment.
 const rest = time.Second
@@ -26,11 +27,12 @@ func (s *Store) committer() {
 		}
 		select {
 		case <-s.queue.Wake():
+		case <-s.room:
 		case <-rested:
 			s.settle()
 			continue
 		case <-s.ctx.Done():
-			s.queue.Fail(fs.ErrClosed)
+			s.queue.Fail(fs.ErrClosed, func(oplog.Kind) bool { return true })
 			return
 		}
 		for s.commitWaiting() {
@@ -42,79 +44,85 @@ func (s *Store) committer() {
 // keep records twice, in a log and in memory, and has less to read when it is opened. Less than a
 // sixteenth of a table stays, or writers that pause would leave many small segments.
 func (s *Store) settle() {
-	s.mu.Lock()
-	room := len(s.current.tables) < maxTables
-	s.mu.Unlock()
-	if !room {
-		return
-	}
-	if err := s.rotate(); err != nil {
+	if _, err := s.rotate(maxTables); err != nil {
 		s.slog.Error("log of the value store cannot be closed", "err", err)
 	}
 }
 
-// commitWaiting writes one group. It returns false if nothing waited, or nothing could be written.
+// commitWaiting writes one group. It returns false if nothing could be written.
 func (s *Store) commitWaiting() bool {
+	if least, err := s.space(); err != nil {
+		s.queue.Fail(err, func(k oplog.Kind) bool { return k < least })
+	}
 	if s.queue.Empty() {
 		return false
 	}
-	if err := s.prepare(); err != nil {
-		s.queue.Fail(err)
-		return false
+	// Removals need no room in a table: they are what makes room on a full disk.
+	room, err := s.makeRoom()
+	if err != nil {
+		s.queue.Fail(err, func(k oplog.Kind) bool { return k != oplog.Remove })
 	}
-	group := s.queue.Take()
-	flush := 0 // operations that want a new table, they stand first
-	for flush < len(group) && group[flush].Kind == oplog.Flush {
-		flush++
+	begun := room && !s.logged(s.table())
+	group := s.queue.Take(func(k oplog.Kind) bool {
+		return k == oplog.Remove || room && (k != oplog.Flush || begun)
+	})
+	if len(group) > 0 {
+		oplog.Done(group, s.writeGroup(group))
 	}
-	var err error
-	if flush > 0 && s.logged(s.table()) {
-		err = s.rotate()
-	}
-	if err == nil && flush < len(group) {
-		if err = s.prepare(); err == nil {
-			err = s.commit(group[flush:])
-		}
-	}
-	oplog.Done(group, err)
 	return len(group) > 0
 }
 
-// prepare makes room for a group: space on the disk, a table that is not full, and its log.
-func (s *Store) prepare() error {
-	if err := s.checkSpace(); err != nil {
-		return err
+// makeRoom begins a new table if need be. It returns false if there must be one, and is no room for it: there will
+// be, or the error tells why not.
+func (s *Store) makeRoom() (bool, error) {
+	t := s.table()
+	full := t.Size() >= s.tableSize || t.Full(oplog.GroupSize) || s.log != nil && s.log.Place().Length > maxLog*s.tableSize
+	if logged := s.logged(t); full || logged && (s.log == nil || s.queue.Has(oplog.Flush)) {
+		return s.rotate(maxTables)
 	}
-	if t := s.table(); t.Size() >= s.tableSize || t.Full(oplog.GroupSize) || s.logged(t) && s.log == nil {
-		if err := s.rotate(); err != nil {
+	return true, nil
+}
+
+// writeGroup writes a group to the log and to the table.
+func (s *Store) writeGroup(group []*oplog.Operation) error {
+	for len(group) > 0 && group[0].Kind == oplog.Flush { // there is a new table
+		group = group[1:]
+	}
+	if len(group) == 0 {
+		return nil
+	}
+	if s.log == nil {
+		if s.logged(s.table()) { // it broke, and there are removals
+			if ok, err := s.rotate(2 * maxTables); err != nil || !ok {
+				return cmp.Or(err, s.Err(), errors.New("too many tables"))
+			}
+		}
+		if err := s.beginLog(); err != nil {
 			return err
 		}
 	}
-	if s.log == nil {
-		return s.beginLog()
-	}
-	return nil
+	return s.commit(group)
 }
 
 // logged reports whether t has a log.
 func (s *Store) logged(t *memory) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return t.log != 0
+	return t.Log != 0
 }
 
 // beginLog begins the log of the table. Number and table are tied in one step: a manifest that is
 // written at the same time must not say that logs begin later.
 func (s *Store) beginLog() error {
 	s.mu.Lock()
-	t, number := s.current.tables[0], s.next
+	t, number := s.current.Tables[0], s.next
 	s.next++
-	t.log = number
+	t.Log = number
 	s.mu.Unlock()
-	l, err := wal.Create(s.path(number, "log"), number, s.last)
+	l, err := wal.Create(s.files.Path(number, "log"), number, s.last)
 	if err != nil {
 		s.mu.Lock()
-		t.log = 0
+		t.Log = 0
 		s.mu.Unlock()
 		return err
 	}
@@ -122,51 +130,30 @@ func (s *Store) beginLog() error {
 	return nil
 }
 
-func (s *Store) checkSpace() error {
-	if s.reserve == 0 {
-		return nil
-	}
-	free, err := disk.Free(s.dir)
-	if err == nil && free < uint64(s.reserve) {
-		err = fmt.Errorf("%d bytes are free, %d are to stay so: %w", free, s.reserve, syscall.ENOSPC)
-	}
-	return err
-}
-
 // table returns the table that is written.
 func (s *Store) table() *memory {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.current.tables[0]
+	return s.current.Tables[0]
 }
 
-// rotate begins a new table. It waits until there is room for one, unless there is a reason
-// why there will be none.
-func (s *Store) rotate() error {
-	for {
-		s.mu.Lock()
-		if len(s.current.tables) < maxTables {
-			break
-		}
-		err := errors.Join(s.health[:]...)
+// rotate begins a new table, unless there are most of them already: then it returns false, and an error if there is a
+// reason why there will be no fewer.
+func (s *Store) rotate(most int) (bool, error) {
+	s.mu.Lock()
+	if len(s.current.Tables) >= most {
+		err := s.hopeless()
 		s.mu.Unlock()
-		if err != nil {
-			return err
-		}
-		select {
-		case <-s.room:
-		case <-s.ctx.Done():
-			return fs.ErrClosed
-		}
+		return false, err
 	}
-	v := s.current.clone()
-	v.tables = append([]*memory{s.newMemory(s.tableSize, v.Gen)}, v.tables...)
+	v := s.current.Clone()
+	v.Tables = append([]*memory{s.newMemory(s.tableSize, v.Gen)}, v.Tables...)
 	files, old := s.install(v)
 	s.mu.Unlock()
 	s.dispose(files, old)
 	err := s.closeLog()
 	s.flushes.raise()
-	return err
+	return true, err
 }
 
 // closeLog ends the log. Its place is told by the next one.
@@ -197,6 +184,7 @@ func (s *Store) commit(group []*oplog.Operation) error {
 	if err := s.log.Write(s.frame); err != nil {
 		return errors.Join(err, s.closeLog())
 	}
+	s.written.Add(int64(len(s.frame)+disk.Page-1) &^ (disk.Page - 1))
 	synced := make(chan error, 1)
 	go func() { synced <- s.log.Sync() }()
 	s.apply(s.table(), group)
@@ -221,22 +209,24 @@ func (s *Store) apply(t *memory, group []*oplog.Operation) {
 			n++
 		}
 	}
+	if len(removed) == 0 {
+		s.mu.Lock()
+		t.Publish(n)
+		s.mu.Unlock()
+		return
+	}
+	s.removing.Lock()
+	defer s.removing.Unlock()
+	s.mu.Lock()
+	set, gen := s.current.Removed, s.current.Gen+1
+	s.mu.Unlock()
+	set = set.Add(removed, gen) // which readers need not wait for
 	s.mu.Lock()
 	t.Publish(n)
-	files, old := s.markRemoved(removed)
+	v := s.current.Clone()
+	v.Removed, v.Gen = set, gen
+	files, old := s.install(v)
 	s.mu.Unlock()
 	s.dispose(files, old)
-	if len(removed) > 0 {
-		s.merges.raise()
-	}
-}
-
-// markRemoved adds tags to those that are removed. s.mu is held.
-func (s *Store) markRemoved(tags []valuestore.Tag) ([]*layout.File, []*memory) {
-	if len(tags) == 0 {
-		return nil, nil
-	}
-	v := s.current.clone()
-	v.Remove(tags)
-	return s.install(v)
+	s.merges.raise()
 }

@@ -7,53 +7,82 @@ import (
 	"io/fs"
 	"runtime"
 	"slices"
+	"syscall"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/layout"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/oplog"
+	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/view"
 )
 
 // merger merges segments until the store is closed.
 func (s *Store) merger() {
 	for s.ctx.Err() == nil {
-		did, err := s.mergeOnce()
-		s.report(merging, err)
-		if did || err != nil {
+		did, again := s.mergeOnce()
+		if did {
 			continue
+		}
+		var due <-chan time.Time
+		if again > 0 {
+			due = time.After(again)
 		}
 		select {
 		case <-s.merges:
+		case <-due:
 		case <-s.ctx.Done():
 		}
 	}
 }
 
-// mergeOnce does the merge that is most needed. It returns false if none is.
-func (s *Store) mergeOnce() (bool, error) {
+// mergeOnce does the merge that is most needed, of those that did not just fail. If none is, it returns
+// false, and when that may change by itself; 0 is never.
+func (s *Store) mergeOnce() (did bool, again time.Duration) {
 	s.merging.Lock()
 	defer s.merging.Unlock()
 	v := s.acquire()
 	defer s.release(v)
-	if i := v.Behind(); i >= 0 {
-		return true, s.merge(v, i, false)
+	if i := v.Behind(s.waits); i >= 0 {
+		s.mergeFirst(v, i, v.Plans(i))
+		return true, 0
 	}
-	if len(v.Removed) == 0 {
-		return false, nil
+	did, again = s.tidy(v)
+	if wait := s.nextTry(); again == 0 || wait > 0 && wait < again {
+		again = wait
 	}
-	if err := v.CountDead(); err != nil {
-		return false, err
-	}
-	if i := v.MostlyDead(); i >= 0 {
-		return true, s.merge(v, i, true)
-	}
-	return false, s.forget(v)
+	return did, again
 }
 
-// merge does the planned merge of a partition, or one of all its runs.
-func (s *Store) merge(v *version, i int, all bool) error {
-	plan := v.Plan(i, all)
-	sources, err := scanAll(plan.Inputs, v.Bounds(i), true)
-	defer closeAll(sources)
+// mergeFirst does the first merge of a partition that can be done, and reports that another one would have been better.
+func (s *Store) mergeFirst(v *version, i int, plans []layout.Merge) {
+	var best error
+	for _, plan := range plans {
+		err := s.merge(v, plan)
+		if best == nil {
+			best = err
+		}
+		if err == nil {
+			s.report(i, true, best)
+			return
+		}
+		if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, digest.ErrMismatch) {
+			break // others would not fare better
+		}
+	}
+	s.report(i, false, best)
+}
+
+// merge does a merge, if there is room for it.
+func (s *Store) merge(v *version, plan layout.Merge) error {
+	giveBack, err := s.reserve.Claim(v.Need(plan))
+	if err != nil {
+		return err
+	}
+	defer giveBack()
+	sources, err := view.Sources(plan.Inputs, v.Bounds(plan.Part), true)
+	defer view.Close(sources)
 	if err != nil {
 		return err
 	}
@@ -61,25 +90,11 @@ func (s *Store) merge(v *version, i int, all bool) error {
 	if err != nil {
 		return err
 	}
-	if err := s.edit(func(v *version) { v.Apply(plan, f) }); err != nil {
-		s.drop(f)
+	if err := s.edit(f, func(v *version) { v.Apply(plan, f) }); err != nil {
 		return err
 	}
 	s.flushes.raise()
 	return nil
-}
-
-// forget drops the removed tags of which nothing is left.
-func (s *Store) forget(v *version) error {
-	clean := v.Gen
-	for _, t := range v.tables {
-		clean = min(clean, t.gen)
-	}
-	tags := v.Forgettable(clean)
-	if len(tags) == 0 {
-		return nil
-	}
-	return s.edit(func(now *version) { now.Forget(tags, v.Gen) })
 }
 
 // pace waits until a merge may write n bytes.
@@ -128,7 +143,7 @@ func (s *Store) mergeAll(ctx context.Context, i int) error {
 	if v.Merged(i) {
 		return nil
 	}
-	return s.merge(v, i, true)
+	return s.merge(v, v.Whole(i))
 }
 
 // flushAll makes segments of what was written before.
@@ -140,8 +155,8 @@ func (s *Store) flushAll(ctx context.Context) error {
 	defer s.release(v)
 	for {
 		s.mu.Lock()
-		left := slices.ContainsFunc(s.current.tables, func(t *memory) bool { return slices.Contains(v.tables[1:], t) })
-		err, changed := errors.Join(s.health[:]...), s.changed
+		left := slices.ContainsFunc(s.current.Tables, func(t *memory) bool { return slices.Contains(v.Tables[1:], t) })
+		err, changed := s.hopeless(), s.changed
 		s.mu.Unlock()
 		if !left || err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/catalog"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/oplog"
 )
 
@@ -30,12 +31,12 @@ func TestLock(t *testing.T) {
 			t.Errorf("opened with %+v", *o)
 		}
 	}
-	manifest := filepath.Join(dir, manifestName)
+	manifest := filepath.Join(dir, catalog.Manifest)
 	b, err := os.ReadFile(manifest)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, bad := range []string{"", string(b[:len(b)-1]), strings.Replace(string(b), "values 1", "values 2", 1), strings.Replace(string(b), `"next"`, `"text"`, 1)} {
+	for _, bad := range []string{"", string(b[:len(b)-1]), strings.Replace(string(b), "values 2", "values 3", 1), strings.Replace(string(b), `"next"`, `"text"`, 1)} {
 		if err := os.WriteFile(manifest, []byte(bad), 0o644); err != nil {
 			t.Fatal(err)
 		}

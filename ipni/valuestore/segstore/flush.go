@@ -2,6 +2,7 @@ package segstore
 
 import (
 	"slices"
+	"time"
 
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/layout"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/segment"
@@ -10,15 +11,20 @@ import (
 // flusher makes segments of tables, the oldest first, until the store is closed.
 func (s *Store) flusher() {
 	for s.ctx.Err() == nil {
-		t := s.oldest()
-		if t == nil {
-			select {
-			case <-s.flushes:
-			case <-s.ctx.Done():
-			}
+		var failed <-chan time.Time
+		var wake <-chan struct{}
+		if t := s.oldest(); t == nil {
+			wake = s.flushes
+		} else if wait := s.report(flushing, false, s.flush(t)); wait > 0 {
+			failed = time.After(wait)
+		} else {
 			continue
 		}
-		s.report(flushing, s.flush(t))
+		select {
+		case <-wake:
+		case <-failed:
+		case <-s.ctx.Done():
+		}
 	}
 }
 
@@ -28,10 +34,10 @@ func (s *Store) oldest() *memory {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := s.current
-	if len(v.tables) < 2 || len(v.L0) >= layout.Most {
+	if len(v.Tables) < 2 || v.Crowded() {
 		return nil
 	}
-	return v.tables[len(v.tables)-1]
+	return v.Tables[len(v.Tables)-1]
 }
 
 // flush makes a segment of a table.
@@ -42,30 +48,21 @@ func (s *Store) flush(t *memory) error {
 	if err != nil {
 		return err
 	}
-	err = s.edit(func(v *version) {
-		v.tables = slices.DeleteFunc(v.tables, func(o *memory) bool { return o == t })
+	err = s.edit(f, func(v *version) {
+		v.Tables = slices.DeleteFunc(v.Tables, func(o *memory) bool { return o == t })
 		if f != nil {
 			v.L0 = append(v.L0, f)
 		}
 	})
 	if err != nil {
-		s.drop(f)
 		return err
 	}
-	if t.log != 0 {
-		s.remove(s.path(t.log, "log"))
+	if t.Log != 0 {
+		s.remove(s.files.Path(t.Log, "log"))
 	}
 	s.room.raise()
 	s.merges.raise()
 	return nil
-}
-
-// drop removes a segment that did not come into a version.
-func (s *Store) drop(f *layout.File) {
-	if f != nil {
-		_ = f.Close() // it was read only
-		s.remove(f.Name())
-	}
 }
 
 // writeSegment writes the records of sources, the newest first, without those that are removed as of
@@ -73,7 +70,7 @@ func (s *Store) drop(f *layout.File) {
 // It returns nil if nothing is left.
 func (s *Store) writeSegment(v *version, sources []segment.Source, level int, bottom bool, pace func(int) error) (*layout.File, error) {
 	number := s.number()
-	w, err := segment.Create(s.path(number, "seg"), s.keyBytes, pace)
+	w, err := segment.Create(s.files.Path(number, "seg"), s.keyBytes, pace)
 	if err != nil {
 		return nil, err
 	}
@@ -87,22 +84,19 @@ func (s *Store) writeSegment(v *version, sources []segment.Source, level int, bo
 		w.Abort()
 		return nil, err
 	}
-	return &layout.File{Segment: seg, Number: number, Level: level, Gen: v.Gen}, nil
+	s.written.Add(seg.Size())
+	return &layout.File{Segment: seg, Number: number, Bytes: seg.Size(), Level: level, Gen: v.Gen, Born: time.Now()}, nil
 }
 
 func (s *Store) copyRecords(w *segment.Writer, v *version, sources []segment.Source, bottom bool) (n int, err error) {
 	m := segment.NewMerge(sources)
+	removed := v.Removed.Flat()
 	for r := m.Next(); r != nil; r = m.Next() {
 		if n&1023 == 1023 && s.ctx.Err() != nil {
 			return n, s.ctx.Err()
 		}
-		if bottom && r.Gone {
+		if bottom && r.Gone || removed.Has(r.Tag) {
 			continue
-		}
-		if len(v.Removed) > 0 {
-			if _, removed := v.Removed[r.Tag]; removed {
-				continue
-			}
 		}
 		if err := w.Add(r); err != nil {
 			return n, err

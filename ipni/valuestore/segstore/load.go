@@ -1,76 +1,43 @@
 package segstore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 
 	"github.com/hashstream/hashstream/digest"
-	"github.com/hashstream/hashstream/ipni/valuestore"
-	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/disk"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/layout"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/oplog"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/segment"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/wal"
 )
 
-const manifestName = "MANIFEST"
-
-// writeManifest makes v what the next Open finds. Only one calls it at a time.
-func (s *Store) writeManifest(v *version, next uint64) error {
+// writeManifest makes v what the next Open finds, as [catalog.Dir.Write] does. next is the number of the next
+// file, number that of one that may be written. Only one calls it at a time.
+func (s *Store) writeManifest(v *version, next, number uint64) (replaced bool, err error) {
 	m := v.Manifest()
 	m.KeyBytes, m.Next, m.Log = s.keyBytes, next, next
 	s.mu.Lock()
-	for _, t := range v.tables {
-		if t.log != 0 {
-			m.Log = min(m.Log, t.log)
+	for _, t := range v.Tables {
+		if t.Log != 0 {
+			m.Log = min(m.Log, t.Log)
 		}
 	}
 	s.mu.Unlock()
-	b, err := m.Encode()
-	if err != nil {
-		return err
-	}
-	name := filepath.Join(s.dir, manifestName)
-	if err := writeFile(name+".tmp", b); err != nil {
-		return err
-	}
-	if err := os.Rename(name+".tmp", name); err != nil {
-		return err
-	}
-	return disk.SyncDir(name)
-}
-
-func writeFile(name string, b []byte) error {
-	f, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
+	return s.files.Write(m, v.Removed, number)
 }
 
 // load opens what the manifest lists and reads the logs.
 func (s *Store) load(partitions int) error {
-	name := filepath.Join(s.dir, manifestName)
-	b, err := os.ReadFile(name)
+	m, removed, err := s.files.Read()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return s.create(partitions)
 	case err != nil:
 		return err
-	}
-	m, err := layout.ParseManifest(b)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", name, err)
 	}
 	if m.KeyBytes != s.keyBytes {
 		return fmt.Errorf("the store keeps %d bytes of keys, not %d: %w", m.KeyBytes, s.keyBytes, fs.ErrInvalid)
@@ -78,9 +45,8 @@ func (s *Store) load(partitions int) error {
 	if partitions != 0 && partitions != len(m.Parts) {
 		return fmt.Errorf("the store has %d partitions, not %d: %w", len(m.Parts), partitions, fs.ErrInvalid)
 	}
-	v := &version{refs: 1}
-	v.Removed, v.Gen, v.Parts = m.Removed, m.Gen, make([]layout.Part, len(m.Parts))
-	s.current, s.next = v, m.Next
+	v := s.first(len(m.Parts))
+	v.Removed, v.Gen, s.next = removed, m.Gen, m.Next
 	if v.L0, err = s.openFiles(m.L0); err != nil {
 		return err
 	}
@@ -93,15 +59,30 @@ func (s *Store) load(partitions int) error {
 	return s.sweep(m)
 }
 
+// first begins the version that is loaded.
+func (s *Store) first(partitions int) *version {
+	s.current = &version{}
+	s.current.Hold()
+	s.current.Parts = make([]layout.Part, partitions)
+	s.current.Full = s.tableSize * 6 / 10 // records take less in a segment than in memory
+	return s.current
+}
+
 // openFiles opens segments. If one fails, those before it are returned with the error.
 func (s *Store) openFiles(list []layout.ManifestFile) (files []*layout.File, err error) {
 	for _, l := range list {
-		name := s.path(l.Number, "seg")
+		name := s.files.Path(l.Number, "seg")
 		seg, err := segment.Open(name, s.keyBytes)
 		if err != nil {
 			return files, err
 		}
-		files = append(files, &layout.File{Segment: seg, Number: l.Number, Level: l.Level, Gen: l.Gen, Refs: 1})
+		f := &layout.File{Segment: seg, Number: l.Number, Bytes: l.Size, Level: l.Level, Gen: l.Gen, Refs: 1}
+		files = append(files, f)
+		info, err := os.Stat(name)
+		if err != nil {
+			return files, err
+		}
+		f.Born = info.ModTime()
 		if seg.Size() != l.Size {
 			return files, fmt.Errorf("%s is %d bytes, not %d: %w", name, seg.Size(), l.Size, digest.ErrMismatch)
 		}
@@ -111,61 +92,40 @@ func (s *Store) openFiles(list []layout.ManifestFile) (files []*layout.File, err
 
 // create begins an empty store.
 func (s *Store) create(partitions int) error {
-	names, err := os.ReadDir(s.dir)
+	files, err := s.files.List()
 	if err != nil {
 		return err
 	}
-	for _, n := range names {
-		if _, kind, ok := parseName(n.Name()); ok {
-			return fmt.Errorf("there is a %s file, but no manifest: %w", kind, digest.ErrMismatch)
-		}
-	}
-	if partitions == 0 {
-		partitions = 16
+	if len(files) > 0 {
+		return fmt.Errorf("there is a %s file, but no manifest: %w", files[0].Kind, digest.ErrMismatch)
 	}
 	s.next = 1
-	s.current = &version{refs: 1}
-	s.current.Removed, s.current.Parts = map[valuestore.Tag]uint64{}, make([]layout.Part, partitions)
+	s.first(cmp.Or(partitions, 16))
 	s.begin()
-	return s.writeManifest(s.current, s.next)
+	_, err = s.writeManifest(s.current, s.next, 0)
+	return err
 }
 
 // begin adds the table that will be written.
-func (s *Store) begin() { s.addMemory(s.newMemory(s.tableSize, s.current.Gen)) }
-
-// addMemory adds a table while the store is opened.
-func (s *Store) addMemory(t *memory) {
-	t.refs = 1
-	s.current.tables = append([]*memory{t}, s.current.tables...)
-}
-
-func parseName(name string) (number uint64, kind string, ok bool) {
-	digits, kind, _ := strings.Cut(name, ".")
-	number, err := strconv.ParseUint(digits, 16, 64)
-	return number, kind, err == nil && len(digits) == 16 && (kind == "seg" || kind == "log")
-}
+func (s *Store) begin() { s.current.Begin(s.newMemory(s.tableSize, s.current.Gen)) }
 
 // sweep deletes the files that a crash left behind, and reads the logs.
 func (s *Store) sweep(m *layout.Manifest) error {
-	listed := map[uint64]bool{}
+	wanted := map[uint64]bool{m.Tags.Number: true}
 	for f := range s.current.Files() {
-		listed[f.Number] = true
+		wanted[f.Number] = true
 	}
-	names, err := os.ReadDir(s.dir) // in the order of their names
+	files, err := s.files.List()
 	if err != nil {
 		return err
 	}
 	var logs []uint64
-	for _, n := range names {
-		number, kind, ok := parseName(n.Name())
-		if !ok {
-			continue
-		}
-		s.next = max(s.next, number+1)
-		if kind == "seg" && !listed[number] || kind == "log" && number < m.Log {
-			s.remove(filepath.Join(s.dir, n.Name()))
-		} else if kind == "log" {
-			logs = append(logs, number)
+	for _, f := range files {
+		s.next = max(s.next, f.Number+1)
+		if f.Kind == "log" && f.Number >= m.Log {
+			logs = append(logs, f.Number)
+		} else if f.Kind == "log" || !wanted[f.Number] {
+			s.remove(s.files.Path(f.Number, f.Kind))
 		}
 	}
 	if err := s.replay(logs); err != nil {
@@ -184,9 +144,9 @@ func (s *Store) replay(logs []uint64) error {
 		}
 	}()
 	for i, number := range logs {
-		r, err := wal.Open(s.path(number, "log"))
+		r, err := wal.Open(s.files.Path(number, "log"))
 		if errors.Is(err, io.EOF) && i == len(logs)-1 {
-			s.remove(s.path(number, "log")) // it never held anything
+			s.remove(s.files.Path(number, "log")) // it never held anything
 			break
 		}
 		if err != nil {
@@ -212,8 +172,8 @@ func (s *Store) replay(logs []uint64) error {
 
 func (s *Store) replayLog(r *wal.Reader, end int64) error {
 	t := s.newMemory(r.Size(), s.current.Gen)
-	t.log = r.Number()
-	s.addMemory(t)
+	t.Log = r.Number()
+	s.current.Begin(t)
 	for {
 		b, err := r.Next(end)
 		if errors.Is(err, io.EOF) {

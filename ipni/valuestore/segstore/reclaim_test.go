@@ -2,6 +2,7 @@ package segstore
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -172,11 +173,11 @@ func TestStrayFiles(t *testing.T) {
 	dir := t.TempDir()
 	fill(t, dir, 100)
 	stray := strings.Replace(files(t, dir, "seg")[0], "/0000", "/0fff", 1)
-	if err := writeFile(stray, []byte("half of a segment")); err != nil {
+	if err := os.WriteFile(stray, []byte("half of a segment"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	other := dir + "/notes.txt"
-	if err := writeFile(other, nil); err != nil {
+	if err := os.WriteFile(other, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	s := openStore(t, dir, small())

@@ -28,13 +28,16 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
 
 	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/ipni/valuestore"
+	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/catalog"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/disk"
+	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/health"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/oplog"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/table"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/wal"
@@ -55,11 +58,16 @@ type Options struct {
 	Partitions int
 	// MergeRate is the bytes per second that merges may write. The default is no limit.
 	MergeRate int
-	// Reserve is the bytes that are to stay free on the disk: below it, writes
-	// are refused. The default is 1 GiB, negative is none.
+	// Reserve is the bytes that are to stay free on the disk. Below it puts are refused, below
+	// half of it deletes too: what they match is syscall.ENOSPC. Removals are taken always, and their
+	// space is won back by merges as long as these leave a quarter of it; what stands in the way of a
+	// larger merge does not stop a smaller one. The default is 1 GiB, negative is none.
 	Reserve int64
 	// Log hears of what goes wrong in the background. The default is nobody.
 	Log *slog.Logger
+
+	free    func(dir string) (uint64, error) // bytes on the disk
+	syncDir func(name string) error
 }
 
 // Store is an open store.
@@ -67,7 +75,8 @@ type Store struct {
 	dir       string
 	keyBytes  int
 	tableSize int64
-	reserve   int64
+	reserve   *disk.Reserve
+	files     *catalog.Dir
 	slog      *slog.Logger
 	limit     *rate.Limiter // nil if merges may write as fast as they can
 	lock      *os.File
@@ -75,11 +84,18 @@ type Store struct {
 	mu      sync.Mutex // guards what follows
 	current *version
 	next    uint64        // number of the next file
-	health  [2]error      // why the last flush and the last merge failed
+	health  health.Record // of the work in the background
 	changed chan struct{} // closed when the tables or segments changed, or one of the above
 
-	editing sync.Mutex // held while the manifest is written
-	merging sync.Mutex // held while segments are merged
+	removing sync.Mutex // held while the set of removed tags is changed; taken before those below
+	editing  sync.Mutex // held while the manifest is written
+	merging  sync.Mutex // held while segments are merged; taken first. It guards the next ones
+	turn     int        // the partition that is looked at first for removed records
+	tidied   time.Time  // before which removed records are not looked at again
+	renewed  time.Time  // before which no old partition is written again
+	tagLimit *rate.Limiter
+
+	written atomic.Int64 // bytes that were written to logs and segments
 
 	queue   *oplog.Queue
 	log     *wal.Log // nil until something is written; the committer's alone
@@ -104,10 +120,7 @@ func (s signal) raise() {
 	}
 }
 
-const (
-	maxTables  = 3           // in memory: one that is written, others that become segments
-	retryAfter = time.Second // how long work in the background waits after it failed
-)
+const maxTables = 3 // in memory: one that is written, others that become segments
 
 // Open opens the store in a directory, which is made if need be.
 func Open(dir string, o *Options) (*Store, error) {
@@ -132,8 +145,15 @@ func open(dir string, o *Options) (*Store, error) {
 	if n := opts.Partitions; n < 0 || n > 256 || n&(n-1) != 0 {
 		return nil, fmt.Errorf("%d partitions: %w", n, fs.ErrInvalid)
 	}
+	if opts.free == nil {
+		opts.free = disk.Free
+	}
+	if opts.syncDir == nil {
+		opts.syncDir = disk.SyncDir
+	}
 	s := &Store{
-		dir: dir, keyBytes: opts.KeyBytes, tableSize: opts.Memory / maxTables, reserve: max(opts.Reserve, 0), slog: opts.Log,
+		dir: dir, keyBytes: opts.KeyBytes, tableSize: opts.Memory / maxTables, slog: opts.Log,
+		reserve: disk.NewReserve(dir, uint64(max(opts.Reserve, 0)), opts.free), files: catalog.New(dir, opts.syncDir), tagLimit: rate.NewLimiter(tagRate, tagRate),
 		queue: oplog.NewQueue(), flushes: make(signal, 1), merges: make(signal, 1), room: make(signal, 1), changed: make(chan struct{}),
 	}
 	if s.slog == nil {
@@ -199,55 +219,6 @@ func (s *Store) Close() error {
 	return errors.Join(err, s.lock.Close())
 }
 
-// Err returns why the last work in the background failed, nil if it did not.
-func (s *Store) Err() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return errors.Join(s.health[:]...)
-}
-
-// Work in the background.
-type work int
-
-const (
-	flushing work = iota
-	merging
-)
-
-func (w work) String() string { return [...]string{"flush", "merge"}[w] }
-
-// report records what became of work in the background, and waits if it failed.
-func (s *Store) report(w work, err error) {
-	if err != nil && s.ctx.Err() != nil {
-		return
-	}
-	if err != nil {
-		err = fmt.Errorf("segstore: %s: %w", w, err)
-		s.slog.Error("value store is impaired", "err", err)
-	}
-	s.mu.Lock()
-	was := s.health[w]
-	s.health[w] = err
-	if was != nil || err != nil {
-		s.notify()
-	}
-	s.mu.Unlock()
-	if err == nil {
-		return
-	}
-	s.room.raise()
-	select {
-	case <-time.After(retryAfter):
-	case <-s.ctx.Done():
-	}
-}
-
-// notify wakes all who wait for a change. s.mu is held.
-func (s *Store) notify() {
-	close(s.changed)
-	s.changed = make(chan struct{})
-}
-
 // Stats is what a store holds.
 type Stats struct {
 	Records     int64 // in segments and tables: those that were put twice may count twice, and removed ones count
@@ -263,20 +234,20 @@ func (s *Store) Stats() Stats {
 	v := s.acquire()
 	defer s.release(v)
 	var st Stats
-	for _, t := range v.tables {
+	for _, t := range v.Tables {
 		st.Records += t.Records()
 		st.Memory += t.Size()
 	}
 	for f := range v.Files() {
 		st.Records += int64(f.Records())
-		st.Bytes += f.Size()
+		st.Bytes += f.Bytes
 		st.Memory += f.Memory()
 		st.Segments++
 	}
 	for _, f := range v.L0 {
-		st.Debt += f.Size()
+		st.Debt += f.Bytes
 	}
-	st.RemovedTags = len(v.Removed)
+	st.RemovedTags = int(v.Removed.Len())
 	return st
 }
 

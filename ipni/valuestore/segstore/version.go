@@ -1,74 +1,38 @@
 package segstore
 
 import (
-	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
-	"slices"
 
 	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/layout"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/table"
+	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/view"
 )
 
-// version is what the store consists of at a moment. Who reads holds one, and with it
-// the files. It does not change once it is current, but for the records of its first
-// table.
-type version struct {
-	layout.Layout
-	tables []*memory // the newest first
+// version is what the store consists of at a moment. Who reads holds one.
+type version = view.View
 
-	refs int // guarded by Store.mu
-}
-
-// memory is a table of a version.
-type memory struct {
-	*table.Table
-	log  uint64 // the log with the same records, 0 if there is none yet; guarded by Store.mu
-	gen  uint64 // of removals, when the table was begun
-	refs int    // versions that hold it, guarded by Store.mu
-}
+// memory is a table of a version. Its log is guarded by Store.mu.
+type memory = view.Memory
 
 func (s *Store) newMemory(size int64, gen uint64) *memory {
-	return &memory{Table: table.New(s.keyBytes, size, &s.memory), gen: gen}
-}
-
-func (v *version) clone() *version {
-	return &version{tables: slices.Clone(v.tables), Layout: v.Clone()}
+	return &memory{Table: table.New(s.keyBytes, size, &s.memory), Gen: gen}
 }
 
 // acquire returns the current version, to be released.
 func (s *Store) acquire() *version {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.current.refs++
+	s.current.Hold()
 	return s.current
 }
 
 func (s *Store) release(v *version) {
 	s.mu.Lock()
-	closing, tables := s.unref(v)
+	closing, tables := v.Release()
 	s.mu.Unlock()
 	s.dispose(closing, tables)
-}
-
-// unref gives a version up, and returns what nobody holds any more. s.mu is held.
-func (s *Store) unref(v *version) (files []*layout.File, old []*memory) {
-	if v.refs--; v.refs > 0 {
-		return nil, nil
-	}
-	for f := range v.Files() {
-		if f.Refs--; f.Refs == 0 {
-			files = append(files, f)
-		}
-	}
-	for _, t := range v.tables {
-		if t.refs--; t.refs == 0 {
-			old = append(old, t)
-		}
-	}
-	return files, old
 }
 
 func (s *Store) dispose(files []*layout.File, old []*memory) {
@@ -94,36 +58,30 @@ func (s *Store) remove(name string) {
 // install makes v, a changed clone of the current version, the current one. s.mu is held;
 // what it returns is to be disposed of.
 func (s *Store) install(v *version) ([]*layout.File, []*memory) {
-	v.refs = 1
-	for f := range v.Files() {
-		f.Refs++
-	}
-	for _, t := range v.tables {
-		t.refs++
-	}
+	v.Hold()
 	old := s.current
 	s.current = v
-	if old == nil {
-		return nil, nil
-	}
-	return s.unref(old)
+	return old.Release()
 }
 
 // edit changes the segments of the current version, in the manifest and then in memory. change
-// is called twice.
-func (s *Store) edit(change func(v *version)) error {
+// is called twice. f, a new segment or nil, is given up if that fails.
+func (s *Store) edit(f *layout.File, change func(v *version)) error {
 	s.editing.Lock()
 	defer s.editing.Unlock()
 	s.mu.Lock()
-	planned := s.current.clone()
+	planned := s.current.Clone()
+	number := s.next
+	s.next++
 	next := s.next
 	s.mu.Unlock()
 	change(planned)
-	if err := s.writeManifest(planned, next); err != nil {
+	if replaced, err := s.writeManifest(planned, next, number); err != nil {
+		s.drop(f, replaced)
 		return err
 	}
 	s.mu.Lock()
-	v := s.current.clone()
+	v := s.current.Clone()
 	change(v)
 	kept := maps.Collect(func(yield func(*layout.File, bool) bool) {
 		for f := range v.Files() {
@@ -140,16 +98,30 @@ func (s *Store) edit(change func(v *version)) error {
 	return nil
 }
 
+// drop closes a segment that did not come into a version. If the manifest may name it, the file
+// stays until the next Open knows.
+func (s *Store) drop(f *layout.File, named bool) {
+	if f == nil {
+		return
+	}
+	_ = f.Close() // it was read only
+	if !named {
+		s.remove(f.Name())
+	}
+}
+
+// notify wakes all who wait for a change. s.mu is held.
+func (s *Store) notify() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
 // number returns the number for a new file.
 func (s *Store) number() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.next++
 	return s.next - 1
-}
-
-func (s *Store) path(number uint64, kind string) string {
-	return filepath.Join(s.dir, fmt.Sprintf("%016x.%s", number, kind))
 }
 
 // stored returns key as it is stored: what is cut off is zero.

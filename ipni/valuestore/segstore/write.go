@@ -38,12 +38,11 @@ func (s *Store) write(ctx context.Context, kind oplog.Kind, tag valuestore.Tag, 
 	if err != nil {
 		return err
 	}
+	var all []*oplog.Operation
 	for _, p := range pieces {
-		if err := s.queue.Do(ctx, &oplog.Operation{Kind: kind, Tag: tag, Records: p}); err != nil {
-			return err
-		}
+		all = append(all, &oplog.Operation{Kind: kind, Tag: tag, Records: p})
 	}
-	return nil
+	return s.queue.Do(ctx, all...)
 }
 
 // Remove implements [valuestore.Store]. Tag 0 cannot be removed, it matches fs.ErrInvalid.
@@ -56,10 +55,12 @@ func (s *Store) Remove(ctx context.Context, tags ...valuestore.Tag) error {
 			return fmt.Errorf("segstore: remove: tag %d: %w", tag, fs.ErrInvalid)
 		}
 	}
+	var all []*oplog.Operation
 	for part := range slices.Chunk(tags, oplog.MaxTags) {
-		if err := s.queue.Do(ctx, &oplog.Operation{Kind: oplog.Remove, Tags: part}); err != nil {
-			return fmt.Errorf("segstore: remove: %w", err)
-		}
+		all = append(all, &oplog.Operation{Kind: oplog.Remove, Tags: part})
+	}
+	if err := s.queue.Do(ctx, all...); err != nil {
+		return fmt.Errorf("segstore: remove: %w", err)
 	}
 	return nil
 }

@@ -7,24 +7,20 @@ package layout
 import (
 	"iter"
 	"slices"
+	"time"
 
 	"github.com/hashstream/hashstream/ipni/valuestore"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/segment"
-)
-
-// Counts that decide on merges.
-const (
-	Batch  = 6  // segments of the whole range that are merged at once
-	Most   = 18 // of them, before writing waits
-	fanout = 6  // runs of a level that become one of the next
+	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/tagset"
 )
 
 // Layout is what a store has on disk.
 type Layout struct {
 	L0      []*File // segments of the whole range, the oldest first
 	Parts   []Part
-	Removed map[valuestore.Tag]uint64 // removed tags, to the generation in which each was; replaced, not changed
-	Gen     uint64                    // of the last removal
+	Removed *tagset.Set // removed tags, with the generation in which each was
+	Gen     uint64      // of the last removal
+	Full    int64       // bytes of a segment of the whole range that counts as a full one; 0 is any
 }
 
 // Part is a partition: one of the equal parts of the range.
@@ -37,11 +33,15 @@ type Part struct {
 type File struct {
 	*segment.Segment
 	Number uint64
-	Level  int    // of a run
-	Gen    uint64 // no record has a tag that was removed in this generation or before
+	Bytes  int64
+	Level  int       // of a run
+	Gen    uint64    // no record has a tag that was removed in this generation or before
+	Born   time.Time // when it was written
 
 	Refs int  // versions that hold it, the store's business
 	Gone bool // to be deleted when nobody holds it, the store's business
+
+	held []tagset.Span // all its tags, and maybe more; nil if they were not read yet
 	dead dead
 }
 
@@ -89,70 +89,6 @@ func (l Layout) Pending(i int) []*File {
 		n++
 	}
 	return l.L0[n:]
-}
-
-// Behind returns the partition with most segments to be merged into it, or -1 if that
-// can wait.
-func (l Layout) Behind() int {
-	worst, most := -1, Batch-1
-	for i := range l.Parts {
-		if n := len(l.Pending(i)); n > most {
-			worst, most = i, n
-		}
-	}
-	return worst
-}
-
-// Merge is segments that become a run.
-type Merge struct {
-	Part   int
-	Keep   int // runs that stay, the first ones
-	Level  int // of the new run
-	Floor  uint64
-	Inputs []*File // the oldest first
-}
-
-// Plan returns the merge of a partition: the segments of the whole range, and with them the runs of the
-// first level if there are enough of them, then those of the next; or all runs.
-func (l Layout) Plan(i int, all bool) Merge {
-	p, pending := l.Parts[i], l.Pending(i)
-	m := Merge{Part: i, Keep: len(p.Runs), Level: 1, Floor: p.Floor}
-	for m.Keep > 0 && !all {
-		n := 0
-		for n < m.Keep && p.Runs[m.Keep-n-1].Level <= m.Level {
-			n++
-		}
-		if n < fanout-1 {
-			break
-		}
-		m.Keep -= n
-		m.Level++
-	}
-	if all {
-		m.Keep = 0
-		for _, f := range p.Runs {
-			m.Level = max(m.Level, f.Level)
-		}
-	}
-	if len(pending) > 0 {
-		m.Floor = pending[len(pending)-1].Number
-	}
-	m.Inputs = slices.Concat(p.Runs[m.Keep:], pending)
-	return m
-}
-
-// Apply puts run, which may be nil, into the place of what it was made of.
-func (l *Layout) Apply(m Merge, run *File) {
-	p := &l.Parts[m.Part]
-	p.Runs, p.Floor = slices.Clone(p.Runs[:m.Keep]), m.Floor
-	if run != nil {
-		p.Runs = append(p.Runs, run)
-	}
-	floor := p.Floor
-	for _, p := range l.Parts {
-		floor = min(floor, p.Floor)
-	}
-	l.L0 = slices.DeleteFunc(l.L0, func(f *File) bool { return f.Number <= floor })
 }
 
 // Merged reports whether a partition is one run without removed records.

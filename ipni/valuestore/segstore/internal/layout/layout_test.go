@@ -8,6 +8,8 @@ import (
 	"github.com/hashstream/hashstream/digest"
 )
 
+func none(int) bool { return false }
+
 // simulate flushes n segments and merges as the store would. It returns how often a flushed
 // segment is written again, and the most runs that a partition had.
 func simulate(n int) (rewrites float64, runs int) {
@@ -18,8 +20,8 @@ func simulate(n int) (rewrites float64, runs int) {
 		number++
 		l.L0 = append(l.L0, &File{Number: number})
 		weight[number] = 1
-		for i := l.Behind(); i >= 0; i = l.Behind() {
-			m := l.Plan(i, false)
+		for i := l.Behind(none); i >= 0; i = l.Behind(none) {
+			m := l.Plan(i)
 			number++
 			for _, f := range m.Inputs {
 				weight[number] += weight[f.Number]
@@ -55,7 +57,7 @@ func TestPlanOrder(t *testing.T) {
 		}
 		return n
 	}
-	m := l.Plan(0, false)
+	m := l.Plan(0)
 	if got := numbers(m); !slices.Equal(got, []uint64{2, 3, 4, 5, 6, 11, 12}) || m.Level != 2 || m.Keep != 1 || m.Floor != 12 {
 		t.Errorf("%v, %+v", got, m)
 	}
@@ -63,7 +65,7 @@ func TestPlanOrder(t *testing.T) {
 	if len(l.L0) != 3 || len(l.Parts[0].Runs) != 2 || l.Parts[0].Runs[1].Number != 20 || len(l.Pending(0)) != 0 {
 		t.Errorf("%+v", l)
 	}
-	l.Apply(l.Plan(1, true), file(21, 1))
+	l.Apply(l.Whole(1), file(21, 1))
 	if len(l.L0) != 0 || !l.Merged(1) || l.Merged(0) {
 		t.Errorf("%+v", l)
 	}
@@ -85,7 +87,7 @@ func TestBounds(t *testing.T) {
 
 // FuzzManifest parses manifests, with right checksums too.
 func FuzzManifest(f *testing.F) {
-	f.Add([]byte(`{"key_bytes":32,"next":1,"log":1,"gen":0,"removed":{"3":1},"l0":[],"parts":[{"floor":0,"runs":[]}]}`))
+	f.Add([]byte(`{"key_bytes":32,"next":1,"log":1,"gen":0,"tags":{"n":3,"size":9},"l0":[],"parts":[{"floor":0,"runs":[]}]}`))
 	f.Add([]byte(`{"parts":[]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, b := range [][]byte{body, seal(body)} {

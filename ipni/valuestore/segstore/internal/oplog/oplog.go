@@ -42,6 +42,7 @@ type Operation struct {
 	Records valuestore.Records
 	Tags    []valuestore.Tag // of a removal
 
+	rest bool // it goes on with the operation before it
 	done chan error
 }
 

@@ -21,21 +21,33 @@ func NewQueue() *Queue { return &Queue{wake: make(chan struct{}, 1)} }
 // Wake is ready when something waits that did not before.
 func (q *Queue) Wake() <-chan struct{} { return q.wake }
 
-// Do hands an operation to the writer and waits for it. What still waits when ctx ends is
+// Do hands operations to the writer, next to each other, and waits for them. What still waits when ctx ends is
 // taken back, what is being written is waited for.
-func (q *Queue) Do(ctx context.Context, o *Operation) error {
-	o.done = make(chan error, 1)
+func (q *Queue) Do(ctx context.Context, all ...*Operation) error {
+	for i, o := range all {
+		o.done, o.rest = make(chan error, 1), i > 0
+	}
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
 		return fs.ErrClosed
 	}
-	q.waiting = append(q.waiting, o)
+	q.waiting = append(q.waiting, all...)
 	q.mu.Unlock()
 	select {
 	case q.wake <- struct{}{}:
 	default: // it is awake
 	}
+	var first error
+	for _, o := range all {
+		if err := q.wait(ctx, o); first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+func (q *Queue) wait(ctx context.Context, o *Operation) error {
 	select {
 	case err := <-o.done:
 		return err
@@ -67,28 +79,50 @@ func (q *Queue) Empty() bool {
 	return len(q.waiting) == 0
 }
 
-// Take returns the operations that are to be written together: flushes, then removals, then
-// deletes, then puts, so that a put at the same time as a delete stays.
-func (q *Queue) Take() []*Operation {
+// Has reports whether an operation of a kind waits.
+func (q *Queue) Has(k Kind) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n, size := 0, int64(0)
-	for n < len(q.waiting) && (n == 0 || size+q.waiting[n].Size() <= GroupSize) {
-		size += q.waiting[n].Size()
-		n++
+	return slices.ContainsFunc(q.waiting, func(o *Operation) bool { return o.Kind == k })
+}
+
+// Take returns the operations that are to be written together, of those kinds that may be: flushes, then
+// removals, then deletes, then puts, so that a put at the same time as a delete stays. That holds for one
+// whose first pieces were taken before, too: a delete is not taken with its other pieces, but after them.
+func (q *Queue) Take(may func(Kind) bool) []*Operation {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var group, left []*Operation
+	size, pieces := int64(0), false
+	for i, o := range q.waiting {
+		if !may(o.Kind) {
+			left = append(left, o)
+			continue
+		}
+		if len(group) > 0 && size+o.Size() > GroupSize || o.Kind == Delete && pieces {
+			left = append(left, q.waiting[i:]...)
+			break
+		}
+		pieces = pieces || o.Kind == Put && o.rest
+		size += o.Size()
+		group = append(group, o)
 	}
-	group := slices.Clone(q.waiting[:n])
-	q.waiting = slices.Delete(q.waiting, 0, n)
+	q.waiting = left
 	slices.SortStableFunc(group, func(a, b *Operation) int { return int(b.Kind) - int(a.Kind) })
 	return group
 }
 
-// Fail ends all operations that wait.
-func (q *Queue) Fail(err error) {
+// Fail ends the operations that wait, of those kinds that are to end.
+func (q *Queue) Fail(err error, which func(Kind) bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	Done(q.waiting, err)
-	q.waiting = nil
+	q.waiting = slices.DeleteFunc(q.waiting, func(o *Operation) bool {
+		if which(o.Kind) {
+			o.done <- err
+			return true
+		}
+		return false
+	})
 }
 
 // Close refuses further operations. It returns false if it was called before.

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"maps"
 	"math/bits"
 	"slices"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/hashstream/hashstream/ipni/valuestore"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/disk"
 	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/segment"
+	"github.com/hashstream/hashstream/ipni/valuestore/segstore/internal/tagset"
 )
 
 // A record in a table: the offset of the one before it in its bucket, mark, length, key, value.
@@ -245,6 +247,24 @@ func (t *Table) each(end uint32, f func(off uint32, head uint64)) {
 		}
 		off = (chunk + 1) << chunkBits
 	}
+}
+
+// Tags returns spans of the tags of published records of which has says so, and maybe of others between them.
+func (t *Table) Tags(has func(valuestore.Tag) bool) []tagset.Span {
+	found := map[valuestore.Tag]bool{}
+	last := uint64(0) // neighbours often share a tag
+	t.each(t.end.Load(), func(off uint32, _ uint64) {
+		if tag := t.mark(off) >> 1; tag != last {
+			if last = tag; has(valuestore.Tag(tag)) {
+				found[valuestore.Tag(tag)] = true
+			}
+		}
+	})
+	var c tagset.Cover
+	for _, tag := range slices.Sorted(maps.Keys(found)) {
+		c.Add(tag)
+	}
+	return c.Spans()
 }
 
 // Sorted returns the records with heads from from to to in their order, as of now.
