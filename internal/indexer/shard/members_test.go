@@ -139,9 +139,13 @@ func TestDrainAndLeave(t *testing.T) {
 		refused(t, err, fs.ErrInvalid, "256 partitions")
 
 		fill(t, state, "b")
-		leases := assign.NewTable(state)
-		must(t, leases.Add(t.Context(), publisher))
+		row := []byte(`{"token":1,"leases":[{"holder":"a","token":1}]}`)
+		must(t, state.Batch(t.Context(), []kv.Op{kv.Put([]byte("Nap"+string(publisher)), row)}))
 		time.Sleep(5 * time.Minute)
+		if d, err = a.Drain(t.Context(), false); err != nil || d.Done || d.Publishers != 1 || d.Partitions != 0 {
+			t.Fatalf("with a publisher that is followed: %+v, %v", d, err)
+		}
+		must(t, assign.NewTable(state).Remove(t.Context(), publisher))
 		if d, err = a.Drain(t.Context(), false); err != nil || !d.Done || d.Partitions != 0 {
 			t.Fatalf("after all was handed over: %+v, %v", d, err)
 		}
@@ -177,6 +181,10 @@ func TestUndoDrain(t *testing.T) {
 				t.Errorf("undo %t: %+v, %+v", undo, d, list[0])
 			}
 		}
+		_, err := cluster.NewMembers(state, cluster.Timing{}).Join(t.Context(), cluster.Member{ID: "b", Roles: []string{cluster.RoleStore}, Draining: true})
+		must(t, err)
+		_, err = a.Drain(t.Context(), false)
+		refused(t, err, fs.ErrInvalid, "no other node")
 	})
 }
 
