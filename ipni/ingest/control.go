@@ -28,10 +28,28 @@ func (in *Ingester) setFrozen(ctx context.Context, frozen bool) error {
 		return fmt.Errorf("ingest: freeze: %w", err)
 	}
 	in.mu.Lock()
-	defer in.mu.Unlock()
 	in.frozen = frozen
 	in.stir()
+	in.mu.Unlock()
+	if err := in.noteFrozen(ctx); err != nil {
+		return fmt.Errorf("ingest: note where it froze: %w", err)
+	}
 	return nil
+}
+
+// noteFrozen has the registry tell where the node stopped to take entries, if that changed.
+func (in *Ingester) noteFrozen(ctx context.Context) error {
+	in.noting.Lock()
+	defer in.noting.Unlock()
+	frozen := in.Frozen()
+	if in.noted != nil && *in.noted == frozen {
+		return nil
+	}
+	err := in.applier.NoteFrozen(ctx, frozen, in.o.Owns)
+	if err == nil {
+		in.noted = &frozen
+	}
+	return err
 }
 
 // Frozen reports whether the node takes no multihashes.

@@ -194,7 +194,7 @@ func TestEntryRateKeepsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, q := newPublisher(1), newPublisher(2)
 		var mhs []multihash.Multihash
-		for i := range 300 {
+		for i := range 900 {
 			mhs = append(mhs, hash(i))
 		}
 		big := p.extend(t, ad.Ad{ContextID: []byte("big"), Metadata: metadata(1), Entries: p.entries(t, 3, mhs...)})
@@ -213,7 +213,7 @@ func TestEntryRateKeepsNobody(t *testing.T) {
 			time.Sleep(5 * time.Second)
 		}
 		n.want(t, big, state.Pending)
-		time.Sleep(time.Minute)
+		time.Sleep(5 * time.Minute)
 		n.want(t, big, state.Indexed)
 		same(t, n, p, q)
 	})

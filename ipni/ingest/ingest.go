@@ -89,6 +89,9 @@ type Ingester struct {
 	aside   int // turns that go on without a worker
 
 	running sync.WaitGroup // turns
+
+	noting sync.Mutex
+	noted  *bool // whether the registry tells that the node is frozen
 }
 
 // pause is that the sink or the store failed.
@@ -127,8 +130,12 @@ func (in *Ingester) Run(ctx context.Context) error {
 	for i := range in.o.Workers {
 		workers.Go(func() { in.work(ctx, i) })
 	}
-	for sleep(ctx, in.o.Refresh) {
-		if err := in.load(ctx, false); err != nil && ctx.Err() == nil {
+	for again := true; again; again = sleep(ctx, in.o.Refresh) {
+		err := in.load(ctx, false)
+		if err == nil {
+			err = in.noteFrozen(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
 			in.tracePause(fmt.Errorf("ingest: load state: %w", err))
 		}
 	}

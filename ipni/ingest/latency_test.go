@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -73,4 +74,62 @@ func BenchmarkLatency(b *testing.B) {
 			b.ReportMetric(float64(ads)*float64(b.N)/b.Elapsed().Seconds(), "ads/s")
 		})
 	}
+}
+
+// What is below a segment is on its way while the segment is processed, and each block is
+// fetched once.
+func TestLookAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPublisher(1).drips(20 * time.Millisecond)
+		for i := range 500 {
+			var mhs []multihash.Multihash
+			for j := range 8 {
+				mhs = append(mhs, hash(8*i+j))
+			}
+			p.extend(t, ad.Ad{ContextID: fmt.Append(nil, i), Metadata: metadata(1), Entries: p.entries(t, 1, mhs...)})
+		}
+		n := newNode(p).start(t, &ingest.Options{Slice: time.Second})
+		began := time.Now()
+		n.sync(t, p)
+		took := time.Since(began)
+		t.Logf("took %s", took)
+		// 500 advertisements one after the other, and what the last segment takes.
+		if took > 14*time.Second {
+			t.Errorf("took %s", took)
+		}
+		same(t, n, p)
+		again := 0
+		for _, times := range p.fetched {
+			again += times - 1
+		}
+		if again > 300 { // of 4,500: entries that were begun when a turn ended
+			t.Errorf("%d blocks were fetched again", again)
+		}
+	})
+}
+
+// A chain that ends, is missing an advertisement, or is read to where it is known is read as
+// well when it is read ahead.
+func TestLookAheadEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPublisher(1)
+		p.chain(t, 100)
+		n := newNode(p).start(t, nil)
+		n.sync(t, p)
+		known := p.head()
+		all := p.chain(t, 200)
+		p.drips(20 * time.Millisecond)
+		p.fault(all[30], errMissing)
+		before := p.count(known)
+		n.Sync(t.Context(), p.info(), nil)
+		p.fault(all[30], nil)
+		time.Sleep(time.Hour)
+		same(t, n, p)
+		if got := p.count(known) - before; got != 0 {
+			t.Errorf("what is known was fetched %d times again", got)
+		}
+		if got := p.count(all[0]); got != 1 {
+			t.Errorf("the oldest was fetched %d times", got)
+		}
+	})
 }

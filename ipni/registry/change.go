@@ -46,7 +46,11 @@ type Change struct {
 	Lag       *int
 	Failure   *Failure // the zero Failure takes back the last one
 	Frozen    *Frozen  // the zero Frozen takes it back
-	Inactive  *bool
+	// Freeze, if it is not zero, is since when the node takes no entries. Of a provider that is not
+	// frozen it notes what was the last advertisement before this change, or none if not all below that
+	// was processed: who goes on elsewhere stops there.
+	Freeze   time.Time
+	Inactive *bool
 
 	// Anew has rows that are corrupt begun anew, rather than be an error.
 	Anew bool
@@ -134,6 +138,9 @@ func (s *Set) apply(c Change) {
 
 // apply makes a valid change.
 func (p *Provider) apply(c Change) {
+	if !c.Freeze.IsZero() && p.FrozenAtTime.IsZero() {
+		p.freeze(c.Freeze)
+	}
 	if len(c.Addrs) > 0 && c.Order >= p.addrsOrder {
 		p.Addrs, p.addrsOrder = c.Addrs, c.Order
 	}
@@ -156,6 +163,17 @@ func (p *Provider) apply(c Change) {
 	}
 	if c.Inactive != nil {
 		p.Inactive = *c.Inactive
+	}
+}
+
+// freeze notes where the node stopped to take entries.
+func (p *Provider) freeze(now time.Time) {
+	p.FrozenAtTime = now
+	if !p.LastAdvertisementTime.IsZero() {
+		p.FrozenAtTime = p.LastAdvertisementTime
+	}
+	if p.Lag == 0 {
+		p.FrozenAt = p.LastAdvertisement
 	}
 }
 

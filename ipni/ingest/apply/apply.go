@@ -398,6 +398,11 @@ func (ap *Applier) change(ctx context.Context, it *Item, src Source, res Result,
 		Provider: a.Provider, Order: it.Order, Addrs: ap.public(a.Addrs), Advertisement: a.CID, AdvertisementTime: now,
 		Publisher: &src.Publisher, Lag: &lag, Failure: &registry.Failure{}, Inactive: &active, Anew: src.Anew,
 	}
+	if ap.o.Frozen() {
+		c.Freeze = now
+	} else {
+		c.Frozen = &registry.Frozen{}
+	}
 	if res.Reason != "" && !res.Deferred && res.Status != state.Indexed {
 		c.Failure = &registry.Failure{Text: res.Reason, Time: now}
 	}
