@@ -85,7 +85,7 @@ func (c *chains) openMirror(ctx context.Context, g blob.Getter, write bool) (err
 // open returns the chain of a publisher as the configuration has it read.
 func (c *chains) open(_ context.Context, publisher peer.AddrInfo) (ipni.Chain, error) {
 	if c.mirror != nil && c.mode == "only" {
-		return c.mirror.Chain(publisher.ID, nil, mirror.Only), nil
+		return mirrored{c.mirror.Chain(publisher.ID, nil, mirror.Only), publisher.ID}, nil
 	}
 	chain, err := c.remote(publisher)
 	if c.mirror != nil && c.mode == "first" {

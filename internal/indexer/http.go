@@ -52,7 +52,7 @@ func (s *Service) routes() []route {
 		add(routinghttp.NewHandler(index.Finder, &routinghttp.Options{Done: s.node.Metrics.Routing, HitAge: caching(age.TTL.Std()), MissAge: caching(age.NegativeTTL.Std()), Logger: s.log}), "/routing/v1/")
 	}
 	if s.ingester != nil {
-		add(ingesthttp.New(handing{announced{s.ingester}, s.shard}, &ingesthttp.Options{Version: s.node.Version, Logger: s.log}),
+		add(ingesthttp.New(handing{announced{s.ingester}, s.shard}, &ingesthttp.Options{Registrar: s.registrar(), Version: s.node.Version, Logger: s.log}),
 			"/announce", "/ingest/announce", "/register", "/sync/")
 	}
 	if s.publisher != nil {
@@ -78,8 +78,8 @@ func (s *Service) lookups() (http.Handler, ipnihttp.Index) {
 		Version: s.node.Version, HitAge: caching(s.config.Find.TTL.Std()), MissAge: caching(s.config.Find.NegativeTTL.Std()), Logger: s.log,
 		Done: s.node.Metrics.Lookup,
 	}
-	if s.scatter != nil {
-		o.Cascade, o.CascadeLabels = s.cascade, s.scatter.Labels()
+	if s.foreign != nil {
+		o.Cascade, o.CascadeLabels = s.foreign.Cascade, s.foreign.Labels()
 		o.Timeout = foreignTimeout
 	}
 	return ipnihttp.New(s.served, o), s.served

@@ -11,6 +11,7 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/hashstream/hashstream/internal/indexer/copying"
 	"github.com/hashstream/hashstream/internal/indexer/shard"
 	"github.com/hashstream/hashstream/ipni/ingest"
 	"github.com/hashstream/hashstream/ipni/ingest/policy"
@@ -51,7 +52,7 @@ func (s *Service) openIngest(context.Context) error {
 		Trace:        s.node.Metrics.Trace(s.traceIngest()),
 	})
 	if s.chains.writer != nil {
-		s.copier = newCopier(s)
+		s.copier = copying.New(s.ingester, s.chains.open, s.chains.writer, s.log)
 	}
 	return nil
 }
@@ -91,7 +92,7 @@ func (s *Service) runMirror(ctx context.Context) error {
 	if s.copier == nil {
 		return nil
 	}
-	return s.copier.run(ctx)
+	return s.copier.Run(ctx)
 }
 
 // full reports whether the disk of the records is so full that no more may come.
@@ -125,7 +126,7 @@ func (s *Service) traceIngest() ingest.Trace {
 			s.log.Log(context.Background(), level, "advertisement", "publisher", e.Publisher.String(), "cid", e.CID.String(),
 				"status", e.Status.String(), "reason", e.Reason, "multihashes", e.Multihashes, "lag", e.Lag, "took", e.Took)
 			if s.copier != nil && e.Lag == 0 {
-				s.copier.changed(e.Publisher)
+				s.copier.Changed(e.Publisher)
 			}
 		},
 		Failed: func(publisher peer.ID, err error) {

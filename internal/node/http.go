@@ -17,6 +17,7 @@ import (
 	"github.com/hashstream/hashstream/internal/config"
 	"github.com/hashstream/hashstream/internal/control"
 	"github.com/hashstream/hashstream/internal/obs"
+	"github.com/hashstream/hashstream/ipni/ipnihttp/ingesthttp"
 	"github.com/hashstream/hashstream/pack"
 	"github.com/hashstream/hashstream/scrub"
 )
@@ -113,7 +114,7 @@ func (n *server) shardServer() *http.Server {
 }
 
 func (n *server) adminServer() *http.Server {
-	return n.newServer(obs.Admin(&obs.AdminOptions{
+	o := &obs.AdminOptions{
 		Metrics:   n.metrics,
 		Status:    func() any { return n.status() },
 		LocalOnly: !n.config.Admin.AllowRemote,
@@ -126,7 +127,21 @@ func (n *server) adminServer() *http.Server {
 				return nil
 			}},
 		},
-	}))
+	}
+	if n.indexer == nil {
+		return n.newServer(obs.Admin(o))
+	}
+	// Assigners of publishers ask for the status of an index at the same path.
+	o.Status = func() any {
+		return struct {
+			control.Status
+			ingesthttp.NodeStatus
+		}{n.status(), n.indexer.Status()}
+	}
+	if operator := n.indexer.Operator(); operator != nil {
+		o.More = operator
+	}
+	return n.newServer(obs.Admin(o))
 }
 
 // scrubber returns a scrubber of this node's packs: the one in the background, which

@@ -28,6 +28,8 @@ type AdminOptions struct {
 	Ready []Check
 	// Status is served at /status as JSON. Default: an empty object.
 	Status func() any
+	// More is asked for what is none of the paths below. Default: they are answered 404.
+	More http.Handler
 	// LocalOnly refuses requests whose Host header is a name other than localhost:
 	// a web page that points its own name at 127.0.0.1 cannot read them.
 	LocalOnly bool
@@ -63,6 +65,9 @@ func Admin(o *AdminOptions) http.Handler {
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		text(w, http.StatusOK, "Hashstream admin: /healthz /readyz /metrics /status /debug/pprof/\n")
 	})
+	if a.More != nil {
+		mux.Handle("/", a.More)
+	}
 	if !a.LocalOnly {
 		return mux
 	}

@@ -181,6 +181,8 @@ func TestReads(t *testing.T) {
 		ask(t, sealed.ValueKeys(t.Context(), other))
 		ask(t, finder.Find(t.Context(), make(multihash.Multihash, 1000))) // too long to be kept
 		time.Sleep(time.Minute)
+		g.mu.Lock()
+		defer g.mu.Unlock()
 		want := coverage.Reads{Asked: 3, Ours: 1, Theirs: 2, Both: 1, Coverage: 0.5, Reverse: 1, NotFoundOurs: 2.0 / 3, NotFoundTheirs: 1.0 / 3,
 			Results: 2, ResultsBoth: 1, ResultCoverage: 0.5}
 		if d := cmp.Diff(want, g.plain); d != "" {

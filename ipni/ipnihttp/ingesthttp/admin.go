@@ -241,7 +241,7 @@ func parseSync(a *action) (s Sync, err error) {
 		return s, err
 	}
 	query := a.r.URL.Query()
-	if text := query.Get("depth"); text != "" {
+	if text := query.Get("depth"); text != "" && text != "-1" { // which storetheindex's client sends for no limit
 		if s.Depth, err = strconv.ParseUint(text, 10, 63); err != nil {
 			return s, wire.Refuse(http.StatusBadRequest, "depth %.32q is no number", text)
 		}

@@ -1,9 +1,18 @@
-package indexer
+// Package copying copies chains into a mirror after they were ingested.
+//
+// # Errors
+//
+// What fails is logged, and tried again when the chain has something new.
+//
+// A Copier is safe for concurrent use. It works in [Copier.Run].
+package copying
 
 import (
 	"context"
 	"fmt"
+	"io"
 	"iter"
+	"log/slog"
 	"sync"
 
 	"github.com/ipfs/go-cid"
@@ -12,25 +21,31 @@ import (
 	"github.com/hashstream/hashstream/block"
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
+	"github.com/hashstream/hashstream/ipni/ingest"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
+	"github.com/hashstream/hashstream/ipni/mirror"
 )
 
-// copier copies chains into the mirror, after they were ingested. What the mirror has is all that it
+// Copier copies chains into the mirror, after they were ingested. What the mirror has is all that it
 // knows, so nothing is lost if it is killed.
-type copier struct {
-	s *Service
+type Copier struct {
+	ingester *ingest.Ingester
+	open     ingest.Open
+	writer   *mirror.Writer
+	log      *slog.Logger
 
 	mu      sync.Mutex
 	pending map[peer.ID]bool
 	wake    chan struct{} // holds one
 }
 
-func newCopier(s *Service) *copier {
-	return &copier{s: s, pending: map[peer.ID]bool{}, wake: make(chan struct{}, 1)}
+// New returns a Copier that writes what ingester has processed, of the chains that open returns.
+func New(ingester *ingest.Ingester, open ingest.Open, writer *mirror.Writer, log *slog.Logger) *Copier {
+	return &Copier{ingester: ingester, open: open, writer: writer, log: log, pending: map[peer.ID]bool{}, wake: make(chan struct{}, 1)}
 }
 
-// changed tells that a chain has something new.
-func (c *copier) changed(publisher peer.ID) {
+// Changed tells that a chain has something new.
+func (c *Copier) Changed(publisher peer.ID) {
 	c.mu.Lock()
 	c.pending[publisher] = true
 	c.mu.Unlock()
@@ -40,14 +55,14 @@ func (c *copier) changed(publisher peer.ID) {
 	}
 }
 
-// run copies until ctx ends.
-func (c *copier) run(ctx context.Context) error {
-	all, err := c.s.ingester.Statuses(ctx)
+// Run copies until ctx ends.
+func (c *Copier) Run(ctx context.Context) error {
+	all, err := c.ingester.Statuses(ctx)
 	if err != nil {
 		return err
 	}
 	for _, st := range all {
-		c.changed(st.Publisher.ID)
+		c.Changed(st.Publisher.ID)
 	}
 	for {
 		select {
@@ -61,7 +76,7 @@ func (c *copier) run(ctx context.Context) error {
 		c.mu.Unlock()
 		for id := range publishers {
 			if err := c.copy(ctx, id); err != nil && ctx.Err() == nil {
-				c.s.log.Warn("mirror", "publisher", id.String(), "error", err)
+				c.log.Warn("mirror", "publisher", id.String(), "error", err)
 			}
 		}
 	}
@@ -69,19 +84,21 @@ func (c *copier) run(ctx context.Context) error {
 
 // copy copies what the mirror lacks of a chain that is read to its end, oldest first, then
 // moves the head.
-func (c *copier) copy(ctx context.Context, publisher peer.ID) error {
-	st, err := c.s.ingester.Status(ctx, publisher)
+func (c *Copier) copy(ctx context.Context, publisher peer.ID) error {
+	st, err := c.ingester.Status(ctx, publisher)
 	if err != nil || st.Lag > 0 || !st.Head.Defined() {
 		return err
 	}
-	chain, err := c.s.chains.open(ctx, st.Publisher)
+	chain, err := c.open(ctx, st.Publisher)
 	if err != nil {
 		return err
 	}
-	defer closeChain(chain)
+	if closer, ok := chain.(io.Closer); ok {
+		defer closer.Close()
+	}
 	var missing []cid.Cid // newest first
 	for at := st.Head; at.Defined(); {
-		if has, err := c.s.chains.writer.Has(ctx, at); err != nil || has {
+		if has, err := c.writer.Has(ctx, at); err != nil || has {
 			if err != nil {
 				return err
 			}
@@ -94,7 +111,7 @@ func (c *copier) copy(ctx context.Context, publisher peer.ID) error {
 		missing = append(missing, at)
 		a, err := ad.Decode(at, data)
 		if err != nil {
-			return fmt.Errorf("indexer: mirror: %w", err)
+			return fmt.Errorf("copying: %w", err)
 		}
 		at = a.Previous
 	}
@@ -103,11 +120,11 @@ func (c *copier) copy(ctx context.Context, publisher peer.ID) error {
 			return err
 		}
 	}
-	return c.s.chains.writer.SetHead(ctx, publisher, st.Head)
+	return c.writer.SetHead(ctx, publisher, st.Head)
 }
 
 // store copies an advertisement, with its entries if they counted.
-func (c *copier) store(ctx context.Context, chain ipni.Chain, id cid.Cid) error {
+func (c *Copier) store(ctx context.Context, chain ipni.Chain, id cid.Cid) error {
 	data, err := chain.Block(ctx, id, ipni.Advertisement)
 	if err != nil {
 		return err
@@ -116,7 +133,7 @@ func (c *copier) store(ctx context.Context, chain ipni.Chain, id cid.Cid) error 
 	if err != nil {
 		return err
 	}
-	status, err := c.s.ingester.AdStatus(ctx, id)
+	status, err := c.ingester.AdStatus(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -124,7 +141,7 @@ func (c *copier) store(ctx context.Context, chain ipni.Chain, id cid.Cid) error 
 	if status.Status == state.Skipped || a.Remove {
 		root = cid.Undef
 	}
-	return c.s.chains.writer.Store(ctx, id, data, entryBlocks(ctx, chain, root))
+	return c.writer.Store(ctx, id, data, entryBlocks(ctx, chain, root))
 }
 
 // entryBlocks yields the blocks of entries below root, each before those that it links to.
