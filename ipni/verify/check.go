@@ -142,11 +142,11 @@ func (w *walker) checkEntries(ctx context.Context, it item, c claim, f *Finding)
 		w.skip -= float64(c.count)
 		return nil
 	}
-	s := entries.Start(ctx, it.ad.Entries, entries.Count{}, w.o.Limits, func(ctx context.Context, id cid.Cid) ([]byte, error) {
+	s := entries.Start(ctx, []cid.Cid{it.ad.Entries}, entries.Count{}, w.o.Limits, func(ctx context.Context, id cid.Cid) ([]byte, error) {
 		return w.block(ctx, id, ipni.EntryChunk)
 	})
 	defer s.Close()
-	for b, err := range s.All() {
+	for b, err := range s.All(nil) {
 		if err != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
