@@ -102,4 +102,30 @@ func TestRemoveProvider(t *testing.T) {
 	})
 }
 
+// What is worked on while its provider is removed, by this node or by another, is gone with the rest, and so
+// is its metadata, although no row tells of its context yet.
+func TestRemoveProviderMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPublisher(1)
+		a := p.add(t, "a", hash(1))
+		n := newNode(p).start(t, nil)
+		removed := false
+		n.sink.fail = func(what string) error {
+			if what == "put" && !removed {
+				removed = true
+				return n.Remove(t.Context(), p.id)
+			}
+			return nil
+		}
+		n.sync(t, p)
+		n.want(t, a, state.Skipped)
+		if v := n.sink.view(); !removed || len(v) != 0 {
+			t.Errorf("still found: %v", v)
+		}
+		if _, err := n.registry.Provider(t.Context(), p.id); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("registry: %v", err)
+		}
+	})
+}
+
 var _ ipni.Chain = (*publisher)(nil)

@@ -369,7 +369,7 @@ func (ap *Applier) Commit(ctx context.Context, it *Item, src Source, res Result,
 			return Grave(err)
 		}
 		if it.Order <= removed && res.Heeded { // while it was worked on
-			if err := ap.sink.Remove(ctx, it.Context(), removed); err != nil {
+			if err := ap.forget(ctx, it.Context(), removed); err != nil {
 				return Grave(err)
 			}
 			after.Status, after.Reason, after.Epoch, res.Heeded = state.Skipped, removedLater, 0, false

@@ -70,6 +70,11 @@ func (ap *Applier) removeContext(ctx context.Context, c ipni.Context, order uint
 		return err
 	}
 	defer unlock()
+	return ap.forget(ctx, c, order)
+}
+
+// forget is removeContext for a context that is locked.
+func (ap *Applier) forget(ctx context.Context, c ipni.Context, order uint64) error {
 	if err := ap.sink.Remove(ctx, c, order); err != nil {
 		return err
 	}
