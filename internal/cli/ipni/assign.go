@@ -27,7 +27,10 @@ from it. It changes hands within some seconds. 'ipni members' lists the nodes.`,
   hashstream ipni assign --not 12D3KooW… node2    any other does
   hashstream ipni assign --free 12D3KooW… node2   take back either`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 && !not && !free || len(args) == 2 {
+			switch {
+			case not && free:
+				return app.Usagef("--not and --free do not go together")
+			case len(args) == 0 && !not && !free || len(args) == 2:
 				return nil
 			}
 			return app.Usagef("either nothing, or a publisher and a node")
@@ -52,7 +55,6 @@ from it. It changes hands within some seconds. 'ipni members' lists the nodes.`,
 	cmd.Flags().BoolVar(&not, "not", false, "keep the node from following the publisher")
 	cmd.Flags().BoolVar(&free, "free", false, "neither pin nor bar the node")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.MarkFlagsMutuallyExclusive("not", "free")
 	return cmd
 }
 
