@@ -171,9 +171,7 @@ func plainItems(ctx context.Context, s *store.Store) iter.Seq2[Item, error] {
 
 func metadataItems(ctx context.Context, s *store.Store) iter.Seq2[Item, error] {
 	last := dhash.MetadataKey(valuestore.Everything().To)
-	return convert(s.ExportMetadata(ctx, dhash.MetadataKey{}, last), func(m store.SealedMetadata) (Item, bool) {
-		return Item{Metadata: &m}, len(m.Sealed) >= dhash.Overhead // what is shorter no backup holds
-	})
+	return convert(s.ExportMetadata(ctx, dhash.MetadataKey{}, last), func(m store.SealedMetadata) (Item, bool) { return Item{Metadata: &m}, true })
 }
 
 // encode writes items, and counts them in t.

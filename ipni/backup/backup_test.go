@@ -18,6 +18,7 @@ import (
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/backup"
+	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
 	"github.com/hashstream/hashstream/ipni/store"
 	"github.com/hashstream/hashstream/ipni/valuestore/kvstore"
@@ -209,7 +210,7 @@ func TestInterrupted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dst := index{s, memkv.New()}
+	dst := index{Store: s, rows: memkv.New()}
 	if err := dst.restore(t, file, nil); !errors.Is(err, errFull) {
 		t.Fatalf("%v", err)
 	}
@@ -331,4 +332,25 @@ func ExampleRestore() {
 	// Output:
 	// 3 <nil>
 	// 3 <nil>
+}
+
+// TestShortMetadata leaves out what earlier stores took and no backup holds.
+func TestShortMetadata(t *testing.T) {
+	for _, compact := range []bool{false, true} {
+		src := newIndex(t, "kv", compact)
+		src.fill(t)
+		for n := range byte(dhash.Overhead) {
+			key := append([]byte("Sm"), bytes.Repeat([]byte{n}, dhash.KeySize)...)
+			if err := src.below.Batch(t.Context(), []kv.Op{kv.Put(key, make([]byte, n))}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		file, totals := src.write(t)
+		if totals.Metadata != 2 {
+			t.Errorf("%d metadata, want 2", totals.Metadata)
+		}
+		if err := newIndex(t, "kv", compact).restore(t, file, nil); err != nil {
+			t.Errorf("compact %v: %v", compact, err)
+		}
+	}
 }

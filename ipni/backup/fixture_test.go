@@ -28,7 +28,8 @@ var created = time.Unix(1_700_000_000, 0).UTC()
 // index is what is backed up.
 type index struct {
 	*store.Store
-	rows kv.Store
+	rows  kv.Store
+	below kv.Store // of the store
 }
 
 // kinds are the value stores that backups are carried between.
@@ -49,11 +50,12 @@ func newIndex(t testing.TB, kind string, compact bool) index {
 		t.Cleanup(func() { s.Close() })
 		values = s
 	}
-	s, err := store.Open(t.Context(), values, memkv.New(), &store.Options{Compact: compact})
+	below := memkv.New()
+	s, err := store.Open(t.Context(), values, below, &store.Options{Compact: compact})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return index{s, memkv.New()}
+	return index{s, memkv.New(), below}
 }
 
 func testContext(provider byte, id string) ipni.Context {

@@ -139,7 +139,7 @@ func TestLarge(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			dst := index{s, memkv.New()}
+			dst := index{Store: s, rows: memkv.New()}
 			if err := dst.restore(t, file, &backup.Options{Memory: memory}); err != nil {
 				t.Fatal(err)
 			}

@@ -211,3 +211,24 @@ func TestUnknownAddress(t *testing.T) {
 		t.Errorf("%v, %v", got, err)
 	}
 }
+
+// TestShortKeys leaves out what any writer may put into a dhstore, and not what stands beside it.
+func TestShortKeys(t *testing.T) {
+	mh := hash(t, 1)
+	key := dhash.SecondHash(mh)
+	good := base64.StdEncoding.EncodeToString(make([]byte, 40))
+	short := base64.StdEncoding.EncodeToString(make([]byte, dhash.Overhead-1))
+	name := base64.StdEncoding.EncodeToString(key.Multihash())
+	for _, c := range []struct{ kind, body string }{
+		{"application/x-ndjson", `{"EncryptedValueKey":"` + short + `"}` + "\n" + `{"EncryptedValueKey":"` + good + `"}` + "\n" + `{"EncryptedValueKey":""}` + "\n"},
+		{"application/json", `{"EncryptedMultihashResults":[{"Multihash":"` + name + `","EncryptedValueKeys":["","` + good + `","` + short + `"]}]}`},
+	} {
+		client := newClient(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", c.kind)
+			io.WriteString(w, c.body)
+		})), nil)
+		if got, err := collect(client.ValueKeys(t.Context(), key)); err != nil || len(got) != 1 || len(got[0]) != 40 || client.Skipped() != 2 {
+			t.Errorf("%s: %x, %v, %d skipped", c.kind, got, err, client.Skipped())
+		}
+	}
+}

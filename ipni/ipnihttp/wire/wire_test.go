@@ -8,8 +8,10 @@ import (
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,6 +36,14 @@ func TestStatus(t *testing.T) {
 		{context.Canceled, 503, ErrBusy},
 		{digest.ErrMismatch, 502, nil},
 		{errors.New("disk on fire"), 500, nil},
+		{&fs.PathError{Op: "open", Path: "/x", Err: syscall.EACCES}, 500, nil},
+		{&fs.PathError{Op: "open", Path: "/x", Err: fs.ErrInvalid}, 500, nil},
+		{&os.LinkError{Op: "link", Old: "/x", New: "/y", Err: fs.ErrExist}, 500, nil},
+		{&os.SyscallError{Syscall: "sync", Err: errors.ErrUnsupported}, 500, nil},
+		{syscall.ENOENT, 500, nil},
+		{syscall.ENOTSUP, 500, nil},
+		{syscall.ENOSPC, 507, nil},
+		{errors.Join(context.DeadlineExceeded, syscall.EIO), 504, nil},
 		{errors.Join(fs.ErrNotExist, digest.ErrMismatch), 502, nil},
 		{errors.Join(fs.ErrNotExist, context.DeadlineExceeded), 504, nil},
 		{&http.MaxBytesError{Limit: 1}, 413, fs.ErrInvalid},
