@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -211,7 +212,9 @@ func (n *node) start(t testing.TB, o *ingest.Options) *node {
 
 func (n *node) sync(t testing.TB, p *publisher) {
 	t.Helper()
-	if err := n.Sync(t.Context(), p.info(), nil); err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
+	defer cancel()
+	if err := n.Sync(ctx, p.info(), nil); err != nil {
 		t.Fatalf("sync: %v", err)
 	}
 }
