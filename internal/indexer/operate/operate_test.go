@@ -350,7 +350,7 @@ func TestLeases(t *testing.T) {
 	f.want("PUT", "/ingest/unassign/"+one.String(), "", 404, "")
 	f.want("POST", "/ingest/assign/"+one.String(), "", 200, "")
 	f.want("POST", "/ingest/assign/"+one.String(), "", 409, "")
-	for _, err := range []error{table.Assign(t.Context(), two, "b"), table.Add(t.Context(), three, "a")} {
+	for _, err := range []error{table.Assign(t.Context(), two, "b"), table.Add(t.Context(), three, "a"), table.Add(t.Context(), one, "a")} {
 		if err != nil {
 			t.Fatal(err)
 		}
