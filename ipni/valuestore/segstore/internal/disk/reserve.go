@@ -32,7 +32,7 @@ func (r *Reserve) Left() (quarters int, err error) {
 	if free >= r.bytes {
 		return 4, nil
 	}
-	return int(free / (r.bytes/4 + 1)), fmt.Errorf("%d bytes are free, %d are to stay so: %w", free, r.bytes, syscall.ENOSPC)
+	return int(min(free/max(r.bytes/4, 1), 3)), fmt.Errorf("%d bytes are free, %d are to stay so: %w", free, r.bytes, syscall.ENOSPC)
 }
 
 // Claim takes n bytes for work that leaves a quarter of the reserve, until they are given back.

@@ -12,13 +12,13 @@ func none(int) bool { return false }
 
 // simulate flushes n segments and merges as the store would. It returns how often a flushed
 // segment is written again, and the most runs that a partition had.
-func simulate(n int) (rewrites float64, runs int) {
-	l := Layout{Parts: make([]Part, 4)}
+func simulate(n int, full, bytes int64) (rewrites float64, runs int) {
+	l := Layout{Parts: make([]Part, 4), Full: full}
 	weight := map[uint64]int{} // of a run, in flushed segments
 	number, written := uint64(0), 0
 	for range n {
 		number++
-		l.L0 = append(l.L0, &File{Number: number})
+		l.L0 = append(l.L0, &File{Number: number, Bytes: bytes})
 		weight[number] = 1
 		for i := l.Behind(none); i >= 0; i = l.Behind(none) {
 			m := l.Plan(i)
@@ -37,9 +37,56 @@ func simulate(n int) (rewrites float64, runs int) {
 // TestPlan wants few rewrites and few runs, whatever there is.
 func TestPlan(t *testing.T) {
 	for n, most := range map[int]float64{5: 0, 12: 1, 100: 1.7, 1000: 2.7, 10_000: 4.2} {
-		if rewrites, runs := simulate(n); rewrites > most || runs > 20 {
+		if rewrites, runs := simulate(n, 0, 0); rewrites > most || runs > 20 {
 			t.Errorf("%d segments: each is written again %.2f times, want %.2f; %d runs", n, rewrites, most, runs)
 		}
+	}
+}
+
+// TestBursts wants segments that are an eighth of a full one not to be written again more often than
+// four fifths of what those would be that count as full.
+func TestBursts(t *testing.T) {
+	for n, most := range map[int]float64{25: 0, 100: 1, 1000: 1.9, 10_000: 3.3} {
+		if rewrites, runs := simulate(n, 77, 9); rewrites > most || runs > 20 {
+			t.Errorf("%d segments: each is written again %.2f times, want %.2f; %d runs", n, rewrites, most, runs)
+		}
+	}
+	l := Layout{Parts: make([]Part, 1), Full: 77}
+	for !l.Crowded() {
+		l.L0 = append(l.L0, &File{Number: uint64(len(l.L0) + 1), Bytes: 9})
+	}
+	if len(l.L0) < 40 || len(l.L0) > 90 {
+		t.Errorf("%d segments are too many", len(l.L0))
+	}
+}
+
+// TestSmaller wants plans for less room, and a run in the middle to be written again in its place.
+func TestSmaller(t *testing.T) {
+	l := Layout{Parts: make([]Part, 1)}
+	for i := range uint64(9) {
+		l.L0 = append(l.L0, &File{Number: 20 + i})
+	}
+	for i := range uint64(5) {
+		l.Parts[0].Runs = append(l.Parts[0].Runs, &File{Number: 1 + i, Level: 1})
+	}
+	var sizes []int
+	for _, m := range l.Plans(0) {
+		sizes = append(sizes, len(m.Inputs))
+	}
+	if !slices.Equal(sizes, []int{14, 9, 4, 2, 1}) {
+		t.Errorf("merges of %v", sizes)
+	}
+	m := l.Plans(0)[2]
+	l.Apply(m, &File{Number: 40, Level: 1})
+	if m.Keep != 5 || len(l.L0) != 5 || len(l.Parts[0].Runs) != 6 || l.Parts[0].Runs[5].Number != 40 {
+		t.Errorf("%+v, %+v", m, l)
+	}
+	l.Apply(l.merge(0, 2, 1, 1, nil), &File{Number: 41, Level: 1})
+	if r := l.Parts[0].Runs; len(r) != 6 || r[1].Number != 2 || r[2].Number != 41 || r[3].Number != 4 || len(l.L0) != 5 {
+		t.Errorf("%+v", r)
+	}
+	if got := l.Behind(func(int) bool { return true }); got != -1 || len(l.Pinned()) != 1 {
+		t.Errorf("partition %d, pinned by %v", got, l.Pinned())
 	}
 }
 

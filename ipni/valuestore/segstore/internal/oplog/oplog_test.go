@@ -3,8 +3,11 @@ package oplog
 import (
 	"bytes"
 	"errors"
+	"io/fs"
 	"slices"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni/dhash"
@@ -60,6 +63,49 @@ func TestTake(t *testing.T) {
 	}
 	if !q.Empty() {
 		t.Error("something is left")
+	}
+}
+
+// TestTakePieces has deletes that come while a put of several pieces is written: they are taken when all of it is, so that
+// none is acknowledged with the put and has won over its first piece.
+func TestTakePieces(t *testing.T) {
+	q := NewQueue()
+	piece := numbered(900, 1000)
+	for _, o := range []struct {
+		k    Kind
+		rest bool
+	}{{Delete, false}, {Put, false}, {Put, true}, {Delete, false}, {Put, false}, {Delete, false}, {Remove, false}} {
+		q.waiting = append(q.waiting, &Operation{Kind: o.k, Tag: valuestore.Tag(len(q.waiting)), Records: piece, rest: o.rest})
+	}
+	var got [][]valuestore.Tag
+	for !q.Empty() {
+		var tags []valuestore.Tag
+		for _, o := range q.Take(anyKind) {
+			tags = append(tags, o.Tag)
+		}
+		got = append(got, tags)
+	}
+	if want := [][]valuestore.Tag{{0, 1, 2}, {6, 3, 5, 4}}; !cmp.Equal(got, want) {
+		t.Errorf("groups %v, want %v", got, want)
+	}
+}
+
+// TestTakeSome takes removals only, and leaves the others in their order.
+func TestTakeSome(t *testing.T) {
+	q := NewQueue()
+	for i, k := range []Kind{Put, Remove, Delete, Flush, Remove} {
+		q.waiting = append(q.waiting, &Operation{Kind: k, Tag: valuestore.Tag(i), done: make(chan error, 1)})
+	}
+	if got := q.Take(func(k Kind) bool { return k == Remove }); len(got) != 2 || got[0].Tag != 1 || got[1].Tag != 4 {
+		t.Errorf("%v", got)
+	}
+	put := q.waiting[0]
+	q.Fail(fs.ErrClosed, func(k Kind) bool { return k == Put })
+	if err := <-put.done; err != fs.ErrClosed {
+		t.Error(err)
+	}
+	if got := q.Take(anyKind); len(got) != 2 || got[0].Kind != Flush || got[1].Kind != Delete {
+		t.Errorf("%v", got)
 	}
 }
 

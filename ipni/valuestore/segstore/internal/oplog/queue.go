@@ -72,12 +72,15 @@ func Done(group []*Operation, err error) {
 	}
 }
 
-// Empty reports whether nothing waits.
-func (q *Queue) Empty() bool {
+// Len returns how many operations wait.
+func (q *Queue) Len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.waiting) == 0
+	return len(q.waiting)
 }
+
+// Empty reports whether nothing waits.
+func (q *Queue) Empty() bool { return q.Len() == 0 }
 
 // Has reports whether an operation of a kind waits.
 func (q *Queue) Has(k Kind) bool {
