@@ -18,7 +18,7 @@ import (
 
 // memberState is a node as its cluster lists it.
 type memberState struct {
-	ID         string
+	ID, URL    string
 	Alive      bool
 	Draining   bool
 	Partitions int
@@ -100,8 +100,10 @@ func TestDrain(t *testing.T) {
 		load.Go(func() { lookUp(t, n, first, uint64(i), stop) })
 	}
 	nodes[2].run("ipni", "drain")
+	before := members(t, nodes[0])["node2"].URL
 	nodes[2].kill()
 	nodes[2].start()
+	nodes[0].eventually("the node is back", func() bool { return members(t, nodes[0])["node2"].URL != before })
 	if m := members(t, nodes[0])["node2"]; !m.Draining {
 		t.Errorf("after a restart the node no longer drains: %+v", m)
 	}

@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
 
+	"github.com/hashstream/hashstream/internal/indexer/shard"
 	"github.com/hashstream/hashstream/ipni/cluster"
 	"github.com/hashstream/hashstream/ipni/ingest"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/ingesthttp"
@@ -30,10 +30,8 @@ type Request struct {
 	Indexer   string `json:"indexer,omitempty"`    // for OpImport: the URL of another index
 	RemoveAll bool   `json:"remove_all,omitempty"` // for OpAdvertise: any number
 	Ad        string `json:"ad,omitempty"`         // for OpAd: the CID
-	Node      string `json:"node,omitempty"`       // for OpAssign and OpLeave: a member
-	How       string `json:"how,omitempty"`        // for OpAssign: [shard.Pin], [shard.Bar] or [shard.Free]; empty lists
-	Undo      bool   `json:"undo,omitempty"`       // for OpDrain
-	Force     bool   `json:"force,omitempty"`      // for OpLeave: whatever is lost
+
+	Together shard.Request `json:"together,omitzero"` // of the nodes that share the index; the rest is not used
 }
 
 // The operations.
@@ -50,10 +48,6 @@ const (
 	OpImport    = "import"    // follow the publishers that another index knows
 	OpMirror    = "mirror"    // follow the chains that the mirror has
 	OpAdvertise = "advertise" // what the node holds, now
-	OpMembers   = "members"   // answers the nodes that share the index, a [shard.Member] each
-	OpAssign    = "assign"    // answers who follows publishers, a [shard.Publisher] each
-	OpDrain     = "drain"     // hand over what this node has; answers a [shard.Draining]
-	OpLeave     = "leave"     // a member that is gone; answers a [shard.Left]
 )
 
 // Report is what a node says of its provider index.
@@ -88,8 +82,8 @@ func (s *Service) Command(ctx context.Context, args []byte, out io.Writer) error
 
 func (s *Service) do(ctx context.Context, r Request) (any, error) {
 	switch {
-	case slices.Contains([]string{OpMembers, OpAssign, OpDrain, OpLeave}, r.Op):
-		return s.together(ctx, r)
+	case r.Together.Op != "":
+		return s.shard.Do(ctx, r.Together)
 	case r.Op == OpStatus:
 		return s.report(ctx, r.Peer)
 	case r.Op == OpAdvertise && s.publisher != nil:

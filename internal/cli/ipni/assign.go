@@ -36,7 +36,7 @@ from it. It changes hands within some seconds. 'ipni members' lists the nodes.`,
 			return app.Usagef("either nothing, or a publisher and a node")
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r := indexer.Request{Op: indexer.OpAssign}
+			r := shard.Request{Op: shard.OpAssign}
 			if len(args) == 2 {
 				r.Peer, r.Node, r.How = args[0], args[1], shard.Pin
 				if _, err := peer.Decode(r.Peer); err != nil {
@@ -58,9 +58,9 @@ from it. It changes hands within some seconds. 'ipni members' lists the nodes.`,
 	return cmd
 }
 
-func (a commands) assign(ctx context.Context, r indexer.Request, asJSON bool) error {
+func (a commands) assign(ctx context.Context, r shard.Request, asJSON bool) error {
 	var all []shard.Publisher
-	if err := a.do(ctx, r, &all); err != nil {
+	if err := a.do(ctx, indexer.Request{Together: r}, &all); err != nil {
 		return err
 	}
 	if r.How == shard.Pin && len(all) == 1 && len(all[0].Pinned) > 1 {

@@ -56,7 +56,7 @@ Copies are dropped a minute after others are in sync, in case somebody still rea
 func (a commands) drain(ctx context.Context, d draining) error {
 	state, err := a.drained(ctx, d)
 	if err == nil && d.leave {
-		err = a.do(ctx, indexer.Request{Op: indexer.OpLeave, Node: state.Node}, nil)
+		err = a.do(ctx, indexer.Request{Together: shard.Request{Op: shard.OpLeave, Node: state.Node}}, nil)
 	}
 	if err != nil {
 		return err
@@ -91,7 +91,7 @@ func (a commands) drained(ctx context.Context, d draining) (state shard.Draining
 	told := time.Time{}
 	for {
 		was := state
-		if err := a.do(ctx, indexer.Request{Op: indexer.OpDrain, Undo: d.undo}, &state); err != nil {
+		if err := a.do(ctx, indexer.Request{Together: shard.Request{Op: shard.OpDrain, Undo: d.undo}}, &state); err != nil {
 			return state, err
 		}
 		if state.Done || !d.wait && !d.leave {

@@ -23,7 +23,7 @@ func (a commands) membersCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var all []shard.Member
-			if err := a.do(cmd.Context(), indexer.Request{Op: indexer.OpMembers}, &all); err != nil {
+			if err := a.do(cmd.Context(), indexer.Request{Together: shard.Request{Op: shard.OpMembers}}, &all); err != nil {
 				return err
 			}
 			if asJSON {
@@ -73,7 +73,7 @@ func names(list []string) string {
 }
 
 func (a commands) leaveCommand() *cobra.Command {
-	r := indexer.Request{Op: indexer.OpLeave}
+	r := shard.Request{Op: shard.OpLeave}
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "leave NODE",
@@ -96,9 +96,9 @@ is started again joins anew.`,
 	return cmd
 }
 
-func (a commands) leave(ctx context.Context, r indexer.Request, asJSON bool) error {
+func (a commands) leave(ctx context.Context, r shard.Request, asJSON bool) error {
 	var left shard.Left
-	if err := a.do(ctx, r, &left); err != nil {
+	if err := a.do(ctx, indexer.Request{Together: r}, &left); err != nil {
 		return err
 	}
 	if left.Lost > 0 {

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashstream/hashstream/ipni/cluster"
 )
@@ -139,13 +140,14 @@ type Draining struct {
 // Drain makes this node hand over its partitions and publishers, or with undo take some again,
 // and returns what is left. It may be called again to learn how far that is.
 func (sh *Shard) Drain(ctx context.Context, undo bool) (Draining, error) {
+	if sh.members == nil {
+		return Draining{}, errAlone
+	}
+	session := sh.joined(ctx)
 	all, err := sh.Members(ctx)
 	if err != nil {
 		return Draining{}, err
 	}
-	sh.mu.Lock()
-	session := sh.session
-	sh.mu.Unlock()
 	self, err := member(all, sh.name())
 	if err != nil || session == nil {
 		return Draining{}, fmt.Errorf("this node is not one of the members yet, or no more; start it again to join: %w", fs.ErrInvalid)
@@ -165,6 +167,24 @@ func (sh *Shard) Drain(ctx context.Context, undo bool) (Draining, error) {
 		d.Done = self.Draining && self.empty()
 	}
 	return d, nil
+}
+
+// joined returns the session of this node, for which it waits a while if the node has just been started; nil if
+// there is none.
+func (sh *Shard) joined(ctx context.Context) *cluster.Session {
+	for range 100 {
+		sh.mu.Lock()
+		session := sh.session
+		sh.mu.Unlock()
+		if session != nil || ctx.Err() != nil {
+			return session
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	return nil
 }
 
 // heirs says who is missing that could take what a member has; "" if nobody is.

@@ -61,7 +61,6 @@ func start(t testing.TB, state kv.Store, records *store.Store, name string) *pro
 		<-p.ended
 		must(t, s.Close())
 	})
-	time.Sleep(time.Second)
 	return p
 }
 
@@ -126,6 +125,10 @@ func TestDrainAndLeave(t *testing.T) {
 		}
 		a.stop()
 		a = start(t, state, records, "a")
+		if d, err := a.Drain(t.Context(), false); err != nil || !d.Draining {
+			t.Fatalf("just after a restart: %+v, %v", d, err)
+		}
+		time.Sleep(time.Second)
 		list, err := a.Members(t.Context())
 		must(t, err)
 		want := []shard.Member{
@@ -171,6 +174,7 @@ func TestUndoDrain(t *testing.T) {
 		state := memkv.New()
 		a := start(t, state, records, "a")
 		defer a.stop()
+		time.Sleep(time.Second)
 		defer join(t, state, "b", cluster.RoleStore)()
 		for _, undo := range []bool{false, true} {
 			d, err := a.Drain(t.Context(), undo)
@@ -194,6 +198,7 @@ func TestLeaveOfTheDead(t *testing.T) {
 		state := memkv.New()
 		a := start(t, state, records, "a")
 		defer a.stop()
+		time.Sleep(time.Second)
 		stop := join(t, state, "b", cluster.RoleStore, cluster.RoleIngest)
 		_, err := a.Leave(t.Context(), "b", false)
 		refused(t, err, fs.ErrInvalid, "alive")
@@ -244,6 +249,7 @@ func TestAssign(t *testing.T) {
 		state := memkv.New()
 		a := start(t, state, records, "a")
 		defer a.stop()
+		time.Sleep(time.Second)
 		defer join(t, state, "b", cluster.RoleIngest)()
 		_, err := a.Assign(t.Context(), publisher, "b", shard.Bar)
 		refused(t, err, fs.ErrNotExist, publisher.String())
