@@ -2,7 +2,6 @@ package segstore
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -303,6 +302,6 @@ func TestBursts(t *testing.T) {
 	if times := float64(s.written.Load()) / float64(logical); times > 3.6 {
 		t.Errorf("each byte is written %.2f times", times)
 	} else {
-		t.Log(fmt.Sprintf("each byte is written %.2f times", times))
+		t.Logf("each byte is written %.2f times", times)
 	}
 }
