@@ -10,8 +10,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/ipni/ingest/settings"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
-	"github.com/hashstream/hashstream/ipni/ingest/walk"
 	"github.com/hashstream/hashstream/kv"
 )
 
@@ -64,7 +64,7 @@ func (in *Ingester) Frozen() bool {
 func (in *Ingester) stir() {
 	now := time.Now()
 	for _, t := range in.tasks {
-		t.due = walk.Earlier(t.due, now)
+		t.due = settings.Earlier(t.due, now)
 	}
 	in.notify()
 }

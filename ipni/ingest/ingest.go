@@ -26,7 +26,7 @@
 // corrupt, its publisher stops, and [Ingester.Resync] reads all of its chain anew. Nothing
 // of this marks an advertisement as processed.
 //
-// A publisher that is slow is waited for without a worker: see [walk.Options.Patience].
+// A publisher that is slow is waited for without a worker: see [settings.Options.Patience].
 //
 // # Errors
 //
@@ -51,6 +51,7 @@ import (
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ingest/apply"
 	"github.com/hashstream/hashstream/ipni/ingest/policy"
+	"github.com/hashstream/hashstream/ipni/ingest/settings"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
 	"github.com/hashstream/hashstream/ipni/ingest/walk"
 	"github.com/hashstream/hashstream/ipni/registry"
@@ -65,9 +66,9 @@ var ErrElsewhere = errors.New("ingest: another node works on the publisher")
 
 // The parts of the work, which have packages of their own.
 type (
-	Options = walk.Options
-	Trace   = walk.Trace
-	AdEvent = walk.AdEvent
+	Options = settings.Options
+	Trace   = settings.Trace
+	AdEvent = settings.AdEvent
 	Open    = walk.Open
 )
 
@@ -122,7 +123,7 @@ func (in *Ingester) Run(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		in.tracePause(fmt.Errorf("ingest: load state: %w", err))
-		if !sleep(ctx, walk.Backoff(tries, time.Second, in.o.MaxPause)) {
+		if !sleep(ctx, settings.Backoff(tries, time.Second, in.o.MaxPause)) {
 			return context.Cause(ctx)
 		}
 	}
@@ -180,7 +181,7 @@ func (in *Ingester) load(ctx context.Context, first bool) error {
 			t.headAt = now
 		}
 		if in.walker.Stopped(&p, now) {
-			t.headAt = walk.Never()
+			t.headAt = settings.Never()
 		}
 		t.due = now
 	}
@@ -210,7 +211,7 @@ func (in *Ingester) want(ctx context.Context, publisher peer.AddrInfo, f func(*t
 	}
 	row, known, err := in.row(ctx, publisher.ID)
 	if errors.Is(err, digest.ErrMismatch) { // a resync is the way out
-		row, known, err = state.Publisher{ID: publisher.ID, Addrs: walk.AddrBytes(in.walker.Addrs(ctx, publisher.ID))}, true, nil
+		row, known, err = state.Publisher{ID: publisher.ID, Addrs: settings.AddrBytes(in.walker.Addrs(ctx, publisher.ID))}, true, nil
 	}
 	if err != nil {
 		return nil, err
@@ -239,7 +240,7 @@ func (in *Ingester) want(ctx context.Context, publisher peer.AddrInfo, f func(*t
 	}
 	in.mu.Unlock()
 	if !known {
-		row.Addrs, row.WantedAt = walk.AddrBytes(addrs), time.Now()
+		row.Addrs, row.WantedAt = settings.AddrBytes(addrs), time.Now()
 		if err := in.state.Batch(ctx, []kv.Op{state.PutPublisher(&row)}); err != nil {
 			return nil, err
 		}
@@ -252,8 +253,8 @@ func (in *Ingester) want(ctx context.Context, publisher peer.AddrInfo, f func(*t
 	}
 	// Whoever announces must not make us ask more often than is good for the publisher.
 	t.urgent = true
-	t.headAt = walk.Earlier(t.headAt, walk.Later(now, t.askedAt.Add(in.o.HeadInterval)))
-	t.due = walk.Earlier(t.due, t.headAt)
+	t.headAt = settings.Earlier(t.headAt, settings.Later(now, t.askedAt.Add(in.o.HeadInterval)))
+	t.due = settings.Earlier(t.due, t.headAt)
 	t.wants++
 	f(t)
 	in.notify()

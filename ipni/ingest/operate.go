@@ -9,8 +9,8 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/hashstream/hashstream/ipni/ingest/settings"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
-	"github.com/hashstream/hashstream/ipni/ingest/walk"
 	"github.com/hashstream/hashstream/kv"
 )
 
@@ -61,7 +61,7 @@ func (in *Ingester) markProcessed(ctx context.Context, publisher peer.ID, c cid.
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if t, ok := in.tasks[publisher]; ok { // which may have been stuck at it
-		t.due = walk.Earlier(t.due, time.Now())
+		t.due = settings.Earlier(t.due, time.Now())
 		in.notify()
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/hashstream/hashstream/ipni/ingest/settings"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
 	"github.com/hashstream/hashstream/ipni/ingest/walk"
 )
@@ -35,7 +36,7 @@ type task struct {
 
 // addTask adds a publisher; in.mu is held.
 func (in *Ingester) addTask(id peer.ID, known bool) *task {
-	t := &task{id: id, known: known, due: walk.Never(), headAt: walk.Never(), visit: walk.Visit{ID: id}}
+	t := &task{id: id, known: known, due: settings.Never(), headAt: settings.Never(), visit: walk.Visit{ID: id}}
 	in.tasks[id] = t
 	if !known {
 		in.unknown++
@@ -92,11 +93,11 @@ func (in *Ingester) take(n int) (*task, time.Duration, <-chan struct{}) {
 		switch {
 		case t.busy:
 		case t.due.After(now):
-			next = walk.Earlier(next, t.due)
+			next = settings.Earlier(next, t.due)
 		case !in.o.Owns(t.id):
 			t.visit.Leave()
 			t.due = now.Add(in.o.Refresh)
-			next = walk.Earlier(next, t.due)
+			next = settings.Earlier(next, t.due)
 		case best == nil, in.before(t, best, n%4 != 3):
 			best = t
 		}
@@ -129,7 +130,7 @@ func (in *Ingester) pause(err error) {
 	in.mu.Lock()
 	in.paused.tries++
 	in.paused.cause = err
-	in.paused.until = time.Now().Add(walk.Backoff(in.paused.tries, time.Second, in.o.MaxPause))
+	in.paused.until = time.Now().Add(settings.Backoff(in.paused.tries, time.Second, in.o.MaxPause))
 	in.mu.Unlock()
 	in.tracePause(err)
 }
@@ -200,25 +201,25 @@ func (in *Ingester) finish(t *task, wants uint64, out walk.Outcome) {
 	t.damage = out.Damaged
 	switch {
 	case in.lists.Check(t.id) != nil:
-		t.headAt, t.due = walk.Never(), walk.Never()
+		t.headAt, t.due = settings.Never(), settings.Never()
 	case out.Damaged != nil: // it may be repaired by other means
 		t.harmed++
-		t.due = now.Add(walk.Backoff(t.harmed, time.Second, in.o.PollRetry))
+		t.due = now.Add(settings.Backoff(t.harmed, time.Second, in.o.PollRetry))
 	case out.Err != nil && in.walker.Stopped(&out.Publisher, now):
-		t.headAt, t.due = walk.Never(), walk.Never()
+		t.headAt, t.due = settings.Never(), settings.Never()
 		if !t.known {
 			in.dropTask(t)
 		}
 	case out.Err != nil:
-		t.due = now.Add(walk.Backoff(out.Publisher.Tries, time.Second, in.o.PollRetry))
+		t.due = now.Add(settings.Backoff(out.Publisher.Tries, time.Second, in.o.PollRetry))
 		if !news {
 			t.headAt = t.due
 		}
-		t.due = walk.Earlier(t.due, t.headAt) // perhaps it was announced elsewhere
+		t.due = settings.Earlier(t.due, t.headAt) // perhaps it was announced elsewhere
 	default:
 		in.asked(t, news, out.Asked)
 		left = out.Left
-		t.due = walk.Earlier(out.Due, t.headAt)
+		t.due = settings.Earlier(out.Due, t.headAt)
 	}
 	t.urgent = t.urgent && !t.headAt.After(now) && out.Err == nil
 	if !news && !left {
@@ -238,7 +239,7 @@ func (in *Ingester) asked(t *task, news bool, pause time.Duration) {
 	}
 	t.askedAt = time.Now()
 	if news {
-		t.headAt = walk.Earlier(t.headAt, t.askedAt.Add(in.o.HeadInterval))
+		t.headAt = settings.Earlier(t.headAt, t.askedAt.Add(in.o.HeadInterval))
 		return
 	}
 	t.headAt = t.askedAt.Add(pause)

@@ -11,8 +11,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/ipni/ingest/settings"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
-	"github.com/hashstream/hashstream/ipni/ingest/walk"
 )
 
 // Status is how far the chain of a publisher is read.
@@ -100,8 +100,8 @@ func (in *Ingester) status(ctx context.Context, p state.Publisher) (Status, erro
 		return Status{}, fmt.Errorf("ingest: status of %s: %w", p.ID, err)
 	}
 	s := Status{
-		Publisher: peer.AddrInfo{ID: p.ID, Addrs: walk.ParseAddrs(p.Addrs)}, Head: p.Head, HeadAt: p.HeadAt, ContactAt: p.ContactAt,
-		LastAd: p.LastAd, LastAdAt: p.LastAdTime, Ads: p.Ads, Skipped: p.Skips, Multihashes: p.Multihash, Lag: walk.Lag(gaps),
+		Publisher: peer.AddrInfo{ID: p.ID, Addrs: settings.ParseAddrs(p.Addrs)}, Head: p.Head, HeadAt: p.HeadAt, ContactAt: p.ContactAt,
+		LastAd: p.LastAd, LastAdAt: p.LastAdTime, Ads: p.Ads, Skipped: p.Skips, Multihashes: p.Multihash, Lag: state.Lag(gaps),
 		Missing: missing, Deferred: deferred, Damaged: p.Damaged, Error: p.Error, Inactive: p.Inactive, Blocked: in.lists.Check(p.ID) != nil,
 	}
 	if p.Damaged && p.Error != "" {
@@ -120,7 +120,7 @@ func (in *Ingester) status(ctx context.Context, p state.Publisher) (Status, erro
 	defer in.mu.Unlock()
 	if t, ok := in.tasks[p.ID]; ok {
 		s.Active = t.busy
-		if t.due.Before(walk.Never()) {
+		if t.due.Before(settings.Never()) {
 			s.Next = t.due
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/ipni/ingest/settings"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
-	"github.com/hashstream/hashstream/ipni/ingest/walk"
 	"github.com/hashstream/hashstream/ipni/verify"
 )
 
@@ -68,7 +68,7 @@ func (ix Index) verifyChain(ctx context.Context, r Request, rows *state.Store, p
 		checked = ix.Store
 	}
 	report := verify.Report{Publisher: p.ID}
-	chain, err := ix.Open(ctx, peer.AddrInfo{ID: p.ID, Addrs: walk.ParseAddrs(p.Addrs)})
+	chain, err := ix.Open(ctx, peer.AddrInfo{ID: p.ID, Addrs: settings.ParseAddrs(p.Addrs)})
 	if err != nil {
 		report.Ended = err.Error()
 	} else {

@@ -46,3 +46,14 @@ func (c Context) Cut(order uint64) (uint64, Context) {
 	c.RemovedAt = max(c.RemovedAt, order)
 	return before, c
 }
+
+// Lag returns how many advertisements are known to be left in gaps, at least.
+func Lag(gaps []*Gap) (n uint64) {
+	for _, g := range gaps {
+		n += g.Size - g.Done
+		if g.Size == 0 || g.Next.Defined() {
+			n++ // and what is before it
+		}
+	}
+	return n
+}

@@ -8,6 +8,7 @@ import (
 	"github.com/multiformats/go-multiaddr"
 
 	"github.com/hashstream/hashstream/ipni/ingest/apply"
+	"github.com/hashstream/hashstream/ipni/ingest/settings"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
 )
 
@@ -16,7 +17,7 @@ import (
 func (tn *turn) clear(ctx context.Context) error {
 	row := state.Publisher{ID: tn.v.ID, Damaged: true, WantedAt: tn.row.WantedAt, ContactAt: tn.row.ContactAt}
 	if row.Addrs = tn.row.Addrs; tn.unread {
-		row.Addrs = AddrBytes(tn.w.Addrs(ctx, tn.v.ID))
+		row.Addrs = settings.AddrBytes(tn.w.Addrs(ctx, tn.v.ID))
 	}
 	ops := append(state.DropPublisher(tn.v.ID), state.PutPublisher(&row))
 	if err := tn.w.state.Batch(ctx, ops); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashstream/hashstream/ipni/ingest/apply"
 	"github.com/hashstream/hashstream/ipni/ingest/entries"
+	"github.com/hashstream/hashstream/ipni/ingest/settings"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
 	"github.com/hashstream/hashstream/kv"
 )
@@ -137,14 +138,14 @@ func (tn *turn) answers(ctx context.Context) bool {
 }
 
 func (tn *turn) event(it *item, res apply.Result, began time.Time) {
-	e := AdEvent{
+	e := settings.AdEvent{
 		Publisher: tn.v.ID, CID: it.CID, Status: res.Status, Reason: res.Reason,
 		Multihashes: res.Count, Took: time.Since(began), Lag: tn.lag(),
 	}
 	if it.Ad != nil {
 		e.Provider = it.Ad.Provider
 	}
-	tn.w.o.Trace.ad(e)
+	tn.w.o.Trace.TellAd(e)
 }
 
 // prefetch is the entries of the next advertisements of a segment, which are fetched
@@ -161,7 +162,7 @@ type prefetch struct {
 // share of the memory and is begun when it is applied.
 func (p *prefetch) begin(ctx context.Context, i int) {
 	w := p.tn.w
-	if p.tn.v.slow || p.tn.v.isAside() { // the memory is for those who make use of it
+	if p.tn.v.slow || p.tn.v.IsAside() { // the memory is for those who make use of it
 		return
 	}
 	p.next = max(p.next, i+1)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ingest/apply"
+	"github.com/hashstream/hashstream/ipni/ingest/settings"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
 	"github.com/hashstream/hashstream/kv"
 )
@@ -36,10 +37,10 @@ func (tn *turn) askHead(ctx context.Context) error {
 	}
 	head, news, err := tn.headThrough(ctx, wish.Addrs)
 	if err != nil || !news { // what was announced is no better than what is known
-		if known := ParseAddrs(tn.row.Addrs); len(known) > 0 {
+		if known := settings.ParseAddrs(tn.row.Addrs); len(known) > 0 {
 			h, n, err2 := tn.headThrough(ctx, known)
 			if err == nil && err2 != nil { // then it is where it answered
-				tn.row.Addrs, err2 = AddrBytes(wish.Addrs), nil
+				tn.row.Addrs, err2 = settings.AddrBytes(wish.Addrs), nil
 			} else {
 				head, news = h, n
 			}
@@ -47,13 +48,13 @@ func (tn *turn) askHead(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		w.o.Trace.head(tn.v.ID, cid.Undef, err)
+		w.o.Trace.TellHead(tn.v.ID, cid.Undef, err)
 		if apply.IsSerious(err) {
 			return err
 		}
 		return fmt.Errorf("ask for head: %w", err)
 	}
-	w.o.Trace.head(tn.v.ID, head, nil)
+	w.o.Trace.TellHead(tn.v.ID, head, nil)
 	if err := tn.accept(ctx, head, news); err != nil {
 		return err
 	}
@@ -106,7 +107,7 @@ func (tn *turn) headThrough(ctx context.Context, addrs []multiaddr.Multiaddr) (c
 	// Old heads are signed, too: who serves one has nothing new.
 	news := a.Status == state.Unknown || a.Tag != tn.tag
 	if news || len(tn.row.Addrs) == 0 {
-		tn.row.Addrs = AddrBytes(addrs)
+		tn.row.Addrs = settings.AddrBytes(addrs)
 	}
 	return head, news, nil
 }
@@ -115,7 +116,7 @@ func (tn *turn) headThrough(ctx context.Context, addrs []multiaddr.Multiaddr) (c
 func (tn *turn) askChain(ctx context.Context, chain ipni.Chain) (cid.Cid, error) {
 	ctx, cancel := context.WithTimeout(ctx, tn.w.o.FetchTimeout)
 	defer cancel()
-	defer tn.v.wait()()
+	defer tn.v.Wait()()
 	return chain.Head(ctx)
 }
 

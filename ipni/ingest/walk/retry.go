@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hashstream/hashstream/ipni/ingest/apply"
+	"github.com/hashstream/hashstream/ipni/ingest/settings"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
 	"github.com/hashstream/hashstream/kv"
 )
@@ -23,14 +24,14 @@ func (tn *turn) addRetry(it *item, res apply.Result) kv.Op {
 		tn.deferred = true
 	} else {
 		r.Due = now.Add(tn.w.o.EntryRetry)
-		tn.retry = Earlier(tn.retry, r.Due)
+		tn.retry = settings.Earlier(tn.retry, r.Due)
 	}
 	return state.PutRetry(tn.v.ID, r)
 }
 
 // loadRetries finds out when a retry is due, and whether there are deferred ones.
 func (tn *turn) loadRetries(ctx context.Context) error {
-	tn.retry, tn.deferred = Never(), false
+	tn.retry, tn.deferred = settings.Never(), false
 	for _, deferred := range []bool{false, true} {
 		for r, err := range tn.w.state.Retries(ctx, tn.v.ID, deferred) {
 			if err != nil {
@@ -133,7 +134,7 @@ func (tn *turn) again(ctx context.Context, it *item, res apply.Result, r state.R
 			r.Deferred, r.First, r.Tries = false, now, 0
 		}
 		r.Tries++
-		r.Cause, r.Due = state.Cut(res.Reason), now.Add(Backoff(r.Tries+1, tn.w.o.EntryRetry, 24*time.Hour))
+		r.Cause, r.Due = state.Cut(res.Reason), now.Add(settings.Backoff(r.Tries+1, tn.w.o.EntryRetry, 24*time.Hour))
 		ops = append(ops, state.PutRetry(tn.v.ID, r))
 	}
 	ops = append(ops, put.end(tn.v.ID, res.Missing)...)

@@ -15,6 +15,7 @@ import (
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
 	"github.com/hashstream/hashstream/ipni/ingest/apply"
+	"github.com/hashstream/hashstream/ipni/ingest/settings"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
 	"github.com/hashstream/hashstream/kv"
 )
@@ -125,7 +126,7 @@ func (tn *turn) fetchSegment(ctx context.Context, g *state.Gap) (*segment, error
 			s.bytes += it.size
 		}
 	}
-	w.o.Trace.segment(tn.v.ID, len(s.items), time.Since(began), stopped)
+	w.o.Trace.TellSegment(tn.v.ID, len(s.items), time.Since(began), stopped)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -184,7 +185,7 @@ func (tn *turn) beginSegment(ctx context.Context, g *state.Gap, s *segment, next
 func (tn *turn) endSegment(ctx context.Context, g *state.Gap, stopped error) error {
 	ops := tn.advance(g)
 	if g.From.Defined() && stopped != nil && !errors.Is(stopped, fs.ErrNotExist) { // soon, but after other gaps
-		g.RetryAt = time.Now().Add(Backoff(g.Tries, 2*time.Second, tn.w.o.PollRetry))
+		g.RetryAt = time.Now().Add(settings.Backoff(g.Tries, 2*time.Second, tn.w.o.PollRetry))
 		ops = append(ops, state.PutGap(tn.v.ID, g))
 	}
 	if err := tn.w.state.Batch(ctx, ops); err != nil {
@@ -223,7 +224,7 @@ func (tn *turn) delay(g *state.Gap, cause string, first time.Duration) {
 		g.Since = now
 	}
 	g.Cause = state.Cut(cause)
-	g.RetryAt = now.Add(Backoff(g.Tries, first, tn.w.o.PollRetry))
+	g.RetryAt = now.Add(settings.Backoff(g.Tries, first, tn.w.o.PollRetry))
 }
 
 // loadSegment returns the current segment of g: what was kept, or fetched anew except for

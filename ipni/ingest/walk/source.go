@@ -12,6 +12,7 @@ import (
 	"github.com/hashstream/hashstream/ipni/ad"
 	"github.com/hashstream/hashstream/ipni/ingest/apply"
 	"github.com/hashstream/hashstream/ipni/ingest/entries"
+	"github.com/hashstream/hashstream/ipni/ingest/settings"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
 	"github.com/hashstream/hashstream/kv"
 )
@@ -19,7 +20,7 @@ import (
 // source returns where the entries of advertisements of the publisher come from.
 func (tn *turn) source(floor uint64) apply.Source {
 	return apply.Source{
-		Publisher: peer.AddrInfo{ID: tn.v.ID, Addrs: ParseAddrs(tn.row.Addrs)}, Tag: tn.tag, Floor: floor, Start: tn.stream, Wait: tn.v.wait,
+		Publisher: peer.AddrInfo{ID: tn.v.ID, Addrs: settings.ParseAddrs(tn.row.Addrs)}, Tag: tn.tag, Floor: floor, Start: tn.stream, Wait: tn.v.Wait,
 		Read: func(multihashes uint64) bool {
 			tn.pay(0, multihashes)
 			return tn.yields()
@@ -98,4 +99,4 @@ func (tn *turn) count(c cid.Cid, row state.Ad) {
 	tn.row.LastAd, tn.row.LastAdTime = c, row.At
 }
 
-func (tn *turn) lag() uint64 { return Lag(tn.gaps) }
+func (tn *turn) lag() uint64 { return state.Lag(tn.gaps) }

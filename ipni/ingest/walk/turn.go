@@ -25,9 +25,12 @@ import (
 	"github.com/multiformats/go-multiaddr"
 
 	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/ipni/ingest/ahead"
 	"github.com/hashstream/hashstream/ipni/ingest/apply"
+	"github.com/hashstream/hashstream/ipni/ingest/attendance"
 	"github.com/hashstream/hashstream/ipni/ingest/entries"
 	"github.com/hashstream/hashstream/ipni/ingest/policy"
+	"github.com/hashstream/hashstream/ipni/ingest/settings"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
 	"github.com/hashstream/hashstream/ipni/registry"
 	"github.com/hashstream/hashstream/kv"
@@ -46,12 +49,12 @@ type Walker struct {
 	lists    *policy.Lists
 	open     Open
 	frozen   func() bool
-	o        Options
+	o        settings.Options
 	memory   *entries.Budget
 }
 
 // New returns a walker. registry may be nil; frozen tells that no multihashes are taken.
-func New(st *state.Store, applier *apply.Applier, registry *registry.Registry, lists *policy.Lists, open Open, frozen func() bool, o *Options) *Walker {
+func New(st *state.Store, applier *apply.Applier, registry *registry.Registry, lists *policy.Lists, open Open, frozen func() bool, o *settings.Options) *Walker {
 	d := o.Defaults()
 	return &Walker{
 		state: st, applier: applier, registry: registry, lists: lists, open: open, frozen: frozen, o: d,
@@ -63,14 +66,15 @@ func New(st *state.Store, applier *apply.Applier, registry *registry.Registry, l
 type Visit struct {
 	ID peer.ID
 
-	Attendance // of the turn
+	attendance.Attendance // of the turn
 
 	chain     ipni.Chain
-	through   string     // the addresses of chain
-	segment   *segment   // what is fetched of the current one
-	ahead     *lookahead // and below it
-	slow      bool       // in the last turn it kept us waiting for long
-	free      time.Time  // when what was read is paid for, by the limits of rates
+	through   string           // the addresses of chain
+	segment   *segment         // what is fetched of the current one
+	ahead     *ahead.Lookahead // and below it
+	give      func()           // the memory of ahead back
+	slow      bool             // in the last turn it kept us waiting for long
+	free      time.Time        // when what was read is paid for, by the limits of rates
 	hint      cid.Cid
 	hintTries int
 	failed    uint64 // turns, the last ones, after the head was told
@@ -89,7 +93,7 @@ func (v *Visit) Leave() {
 func (v *Visit) Close() {
 	if l := v.ahead; l != nil {
 		v.dropAhead()
-		<-l.done
+		l.Wait()
 	}
 	if c, ok := v.chain.(io.Closer); ok {
 		c.Close() // nothing was written to it
@@ -147,7 +151,7 @@ func (w *Walker) Turn(ctx context.Context, v *Visit, wish Wish, hurry func() boo
 	tn.wish, tn.hurry, tn.run = wish, hurry, ctx
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	v.begin(cancel)
+	v.Begin(cancel)
 	err := tn.load(inner)
 	if wish.Resync != nil && (apply.IsDamage(err) || err == nil && tn.row.Damaged) {
 		err = tn.clear(inner)
@@ -155,11 +159,11 @@ func (w *Walker) Turn(ctx context.Context, v *Visit, wish Wish, hurry func() boo
 	if err == nil {
 		err = tn.work(inner)
 	}
-	v.slow = v.isAside() && v.waited() >= w.o.Patience
-	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(inner), ErrSlow) {
-		err, v.slow = ErrSlow, true
+	v.slow = v.IsAside() && v.Waited() >= w.o.Patience
+	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(inner), attendance.ErrSlow) {
+		err, v.slow = attendance.ErrSlow, true
 	}
-	if errors.Is(err, ErrSlow) || apply.IsDamage(err) {
+	if errors.Is(err, attendance.ErrSlow) || apply.IsDamage(err) {
 		v.failed++
 		tn.row.Tries = v.failed - 1 // though it told its head
 	} else {
@@ -169,7 +173,7 @@ func (w *Walker) Turn(ctx context.Context, v *Visit, wish Wish, hurry func() boo
 		return tn.out, err
 	}
 	if err != nil {
-		w.o.Trace.failed(v.ID, err)
+		w.o.Trace.TellFailed(v.ID, err)
 		tn.out.Err, tn.out.Cause = err, err
 		if tn.unread {
 			v.Close()
@@ -183,7 +187,7 @@ func (w *Walker) Turn(ctx context.Context, v *Visit, wish Wish, hurry func() boo
 	}
 	now := time.Now()
 	due := tn.nextDue(now)
-	tn.out.Publisher, tn.out.Left, tn.out.Due = tn.row, !due.After(now), Later(due, v.free.Add(-time.Second))
+	tn.out.Publisher, tn.out.Left, tn.out.Due = tn.row, !due.After(now), settings.Later(due, v.free.Add(-time.Second))
 	for _, g := range tn.gaps {
 		if tn.out.Cause == nil && g.Cause != "" {
 			tn.out.Cause = fmt.Errorf("advertisements from %s on are still to be read: %s", g.From, g.Cause)
@@ -197,18 +201,7 @@ func (w *Walker) Turn(ctx context.Context, v *Visit, wish Wish, hurry func() boo
 func (w *Walker) Gaps(ctx context.Context, id peer.ID) (gaps []*state.Gap, missing, deferred bool, err error) {
 	tn := w.turn(&Visit{ID: id})
 	err = tn.load(ctx)
-	return tn.gaps, tn.retry.Before(Never()), tn.deferred, err
-}
-
-// Lag returns how many advertisements are known to be left in gaps, at least.
-func Lag(gaps []*state.Gap) (n uint64) {
-	for _, g := range gaps {
-		n += g.Size - g.Done
-		if g.Size == 0 || g.Next.Defined() {
-			n++ // and what is before it
-		}
-	}
-	return n
+	return tn.gaps, tn.retry.Before(settings.Never()), tn.deferred, err
 }
 
 func (tn *turn) load(ctx context.Context) error {
@@ -262,7 +255,7 @@ func (tn *turn) pick(now time.Time) *state.Gap {
 
 // Stopped reports whether a publisher was silent for so long that it is left alone.
 func (w *Walker) Stopped(p *state.Publisher, now time.Time) bool {
-	return p.Tries > 0 && now.Sub(Later(p.ContactAt, p.WantedAt)) >= w.o.StopAfter
+	return p.Tries > 0 && now.Sub(settings.Later(p.ContactAt, p.WantedAt)) >= w.o.StopAfter
 }
 
 // failed records that the publisher did not do what it should.
@@ -271,7 +264,7 @@ func (tn *turn) failed(ctx context.Context, err error) error {
 	tn.row.Tries++
 	tn.row.Error, tn.row.FailedAt = state.Cut(err.Error()), now
 	was := tn.row.Inactive
-	tn.row.Inactive = now.Sub(Later(tn.row.ContactAt, tn.row.WantedAt)) >= tn.w.o.InactiveAfter
+	tn.row.Inactive = now.Sub(settings.Later(tn.row.ContactAt, tn.row.WantedAt)) >= tn.w.o.InactiveAfter
 	tn.v.Close()
 	if tn.row.ContactAt.IsZero() && tn.w.Stopped(&tn.row, now) {
 		return tn.w.state.Batch(ctx, state.DropPublisher(tn.v.ID))
@@ -307,14 +300,14 @@ func (tn *turn) nextDue(now time.Time) time.Time {
 	due := tn.retry
 	if tn.deferred {
 		if tn.w.frozen() {
-			due = Earlier(due, now.Add(tn.w.o.Refresh))
+			due = settings.Earlier(due, now.Add(tn.w.o.Refresh))
 		} else {
 			due = now
 		}
 	}
 	for _, g := range tn.gaps {
 		if !g.Parked {
-			due = Earlier(due, Later(g.RetryAt, now))
+			due = settings.Earlier(due, settings.Later(g.RetryAt, now))
 		}
 	}
 	return due
@@ -323,7 +316,7 @@ func (tn *turn) nextDue(now time.Time) time.Time {
 // yields reports whether it is another's turn.
 func (tn *turn) yields() bool {
 	now := time.Now()
-	return now.After(tn.end) || tn.v.free.Sub(now) > time.Second || tn.v.isAside() || tn.hurry()
+	return now.After(tn.end) || tn.v.free.Sub(now) > time.Second || tn.v.IsAside() || tn.hurry()
 }
 
 // pay accounts for what was read against the limits of rates. Up to a second of it is
@@ -336,17 +329,17 @@ func (tn *turn) pay(ads, multihashes uint64) {
 	if r := tn.w.o.EntryRate; r > 0 {
 		d = max(d, float64(multihashes)/r)
 	}
-	tn.v.free = Later(time.Now(), tn.v.free).Add(time.Duration(d * float64(time.Second)))
+	tn.v.free = settings.Later(time.Now(), tn.v.free).Add(time.Duration(d * float64(time.Second)))
 }
 
 // connect opens the chain of the publisher through addrs.
 func (tn *turn) connect(ctx context.Context, addrs []multiaddr.Multiaddr) error {
-	through := string(bytes.Join(AddrBytes(addrs), nil))
+	through := string(bytes.Join(settings.AddrBytes(addrs), nil))
 	if tn.v.chain != nil && tn.v.through == through {
 		return nil
 	}
 	tn.v.Close()
-	defer tn.v.wait()()
+	defer tn.v.Wait()()
 	c, err := tn.w.open(ctx, peer.AddrInfo{ID: tn.v.ID, Addrs: addrs})
 	if err == nil {
 		tn.v.chain, tn.v.through = c, through
@@ -357,7 +350,7 @@ func (tn *turn) connect(ctx context.Context, addrs []multiaddr.Multiaddr) error 
 // chain returns the chain of the publisher through the addresses that are known.
 func (tn *turn) chain(ctx context.Context) (ipni.Chain, error) {
 	if tn.v.chain == nil {
-		if err := tn.connect(ctx, ParseAddrs(tn.row.Addrs)); err != nil {
+		if err := tn.connect(ctx, settings.ParseAddrs(tn.row.Addrs)); err != nil {
 			return nil, fmt.Errorf("open chain: %w", err)
 		}
 	}
@@ -370,9 +363,9 @@ func (tn *turn) block(ctx context.Context, c cid.Cid, kind ipni.Kind) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	defer tn.v.wait()()
+	defer tn.v.Wait()()
 	if l := tn.v.ahead; l != nil {
-		if block, ok := l.take(ctx, c); ok {
+		if block, ok := l.Take(ctx, c); ok {
 			return block, nil
 		}
 	}
@@ -387,24 +380,4 @@ func (w *Walker) fetch(ctx context.Context, chain ipni.Chain, c cid.Cid, kind ip
 		return nil, fmt.Errorf("fetch %s %s: %w", kind, c, err)
 	}
 	return block, nil
-}
-
-// AddrBytes returns the bytes of addresses.
-func AddrBytes(addrs []multiaddr.Multiaddr) [][]byte {
-	var out [][]byte
-	for _, a := range addrs {
-		out = append(out, a.Bytes())
-	}
-	return out
-}
-
-// ParseAddrs returns the addresses of bytes that are some.
-func ParseAddrs(addrs [][]byte) []multiaddr.Multiaddr {
-	var out []multiaddr.Multiaddr
-	for _, b := range addrs {
-		if a, err := multiaddr.NewMultiaddrBytes(b); err == nil {
-			out = append(out, a)
-		}
-	}
-	return out
 }

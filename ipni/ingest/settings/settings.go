@@ -1,4 +1,11 @@
-package walk
+// Package settings is what can be chosen of ingestion, with the pauses and times that follow from it.
+//
+// # Errors
+//
+// There are none.
+//
+// Options are plain values; all functions are safe for concurrent use.
+package settings
 
 import (
 	"time"
@@ -144,25 +151,29 @@ type AdEvent struct {
 	Lag         uint64 // advertisements of the publisher that are known to be left
 }
 
-func (t Trace) head(id peer.ID, c cid.Cid, err error) {
+// TellHead calls the hook, if there is one.
+func (t Trace) TellHead(id peer.ID, c cid.Cid, err error) {
 	if t.Head != nil {
 		t.Head(id, c, err)
 	}
 }
 
-func (t Trace) segment(id peer.ID, ads int, took time.Duration, err error) {
+// TellSegment calls the hook, if there is one.
+func (t Trace) TellSegment(id peer.ID, ads int, took time.Duration, err error) {
 	if t.Segment != nil {
 		t.Segment(id, ads, took, err)
 	}
 }
 
-func (t Trace) ad(e AdEvent) {
+// TellAd calls the hook, if there is one.
+func (t Trace) TellAd(e AdEvent) {
 	if t.Ad != nil {
 		t.Ad(e)
 	}
 }
 
-func (t Trace) failed(id peer.ID, err error) {
+// TellFailed calls the hook, if there is one.
+func (t Trace) TellFailed(id peer.ID, err error) {
 	if t.Failed != nil {
 		t.Failed(id, err)
 	}

@@ -1,4 +1,11 @@
-package walk
+// Package attendance is what a turn of a publisher and the worker that attends it tell each other.
+//
+// # Errors
+//
+// A turn that was given up ends with [ErrSlow].
+//
+// An Attendance is safe for concurrent use.
+package attendance
 
 import (
 	"context"
@@ -21,15 +28,15 @@ type Attendance struct {
 	cancel  context.CancelCauseFunc
 }
 
-// begin begins a turn, which cancel ends.
-func (a *Attendance) begin(cancel context.CancelCauseFunc) {
+// Begin begins a turn, which cancel ends.
+func (a *Attendance) Begin(cancel context.CancelCauseFunc) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.waits, a.longest, a.aside, a.cancel = 0, 0, false, cancel
 }
 
-// wait begins to wait for the publisher, until what it returns is called.
-func (a *Attendance) wait() (done func()) {
+// Wait begins to wait for the publisher, until what it returns is called.
+func (a *Attendance) Wait() (done func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.waits++; a.waits == 1 {
@@ -69,14 +76,15 @@ func (a *Attendance) GiveUp() {
 	a.cancel(ErrSlow)
 }
 
-func (a *Attendance) isAside() bool {
+// IsAside reports whether nobody attends the turn any longer.
+func (a *Attendance) IsAside() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.aside
 }
 
-// waited returns how long the longest wait was.
-func (a *Attendance) waited() time.Duration {
+// Waited returns how long the longest wait was.
+func (a *Attendance) Waited() time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.longest

@@ -1,4 +1,4 @@
-package walk
+package settings
 
 import (
 	"math/rand/v2"
