@@ -54,8 +54,9 @@ type Lists struct {
 	store kv.Store
 	o     Options
 
-	mu    sync.RWMutex
-	rules map[peer.ID]bool // allowed or not
+	mu      sync.RWMutex
+	rules   map[peer.ID]bool // allowed or not
+	changes int              // made here
 }
 
 // New returns lists whose rules are in store. Nothing is known of them before [Lists.Load].
@@ -69,20 +70,36 @@ func New(store kv.Store, o *Options) *Lists {
 
 // Load reads the rules, as another node on the same store may have changed them.
 func (l *Lists) Load(ctx context.Context) error {
-	rules := map[peer.ID]bool{}
-	for pair, err := range l.store.Scan(ctx, kv.Prefix([]byte(prefix))) {
+	for {
+		l.mu.RLock()
+		changes := l.changes
+		l.mu.RUnlock()
+		rules, err := l.read(ctx)
 		if err != nil {
 			return fmt.Errorf("policy: load rules: %w", err)
 		}
+		l.mu.Lock()
+		if l.changes == changes { // else what was read may be older than what is known
+			l.rules = rules
+			l.mu.Unlock()
+			return nil
+		}
+		l.mu.Unlock()
+	}
+}
+
+func (l *Lists) read(ctx context.Context) (map[peer.ID]bool, error) {
+	rules := map[peer.ID]bool{}
+	for pair, err := range l.store.Scan(ctx, kv.Prefix([]byte(prefix))) {
+		if err != nil {
+			return nil, err
+		}
 		if len(pair.Value) != 2 || pair.Value[0] != 1 || pair.Value[1] > 1 {
-			return fmt.Errorf("policy: rule %x: %w", pair.Key, digest.ErrMismatch)
+			return nil, fmt.Errorf("rule %x: %w", pair.Key, digest.ErrMismatch)
 		}
 		rules[peer.ID(pair.Key[len(prefix):])] = pair.Value[1] == 1
 	}
-	l.mu.Lock()
-	l.rules = rules
-	l.mu.Unlock()
-	return nil
+	return rules, nil
 }
 
 // Set makes a rule for a peer, at once and durably.
@@ -105,6 +122,7 @@ func (l *Lists) change(ctx context.Context, op kv.Op, f func()) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.changes++
 	f()
 	return nil
 }

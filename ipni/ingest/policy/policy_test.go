@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"testing"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -55,6 +56,44 @@ func TestRules(t *testing.T) {
 	}
 	if err := policy.New(store, nil).Load(t.Context()); !errors.Is(err, digest.ErrMismatch) {
 		t.Errorf("load of a malformed rule: %v", err)
+	}
+}
+
+// late is a store that calls a function when all was read.
+type late struct {
+	kv.Store
+	read func()
+}
+
+func (s *late) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Pair, error] {
+	return func(yield func(kv.Pair, error) bool) {
+		s.Store.Scan(ctx, r)(yield)
+		if f := s.read; f != nil {
+			s.read = nil
+			f()
+		}
+	}
+}
+
+// What is set while the rules are read holds at once, and for good.
+func TestSetDuringLoad(t *testing.T) {
+	store := &late{Store: memkv.New()}
+	if err := policy.New(store, nil).Set(t.Context(), b, false); err != nil {
+		t.Fatal(err)
+	}
+	l := policy.New(store, nil)
+	store.read = func() {
+		if err := l.Set(t.Context(), a, false); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := l.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []peer.ID{a, b} {
+		if err := l.Check(id); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("%s: %v", id, err)
+		}
 	}
 }
 
