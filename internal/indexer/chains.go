@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashstream/hashstream/blob"
 	"github.com/hashstream/hashstream/internal/backends"
+	"github.com/hashstream/hashstream/internal/indexer/mirrored"
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
 	"github.com/hashstream/hashstream/ipni/ipnisync"
@@ -85,7 +86,7 @@ func (c *chains) openMirror(ctx context.Context, g blob.Getter, write bool) (err
 // open returns the chain of a publisher as the configuration has it read.
 func (c *chains) open(_ context.Context, publisher peer.AddrInfo) (ipni.Chain, error) {
 	if c.mirror != nil && c.mode == "only" {
-		return mirrored{c.mirror.Chain(publisher.ID, nil, mirror.Only), publisher.ID}, nil
+		return mirrored.New(c.mirror, publisher.ID), nil
 	}
 	chain, err := c.remote(publisher)
 	if c.mirror != nil && c.mode == "first" {
