@@ -15,6 +15,7 @@ import (
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/cluster"
 	"github.com/hashstream/hashstream/ipni/dhash"
+	"github.com/hashstream/hashstream/ipni/ipnihttp/storehttp/internal/body"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/storehttp/merges"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/wire"
 	"github.com/hashstream/hashstream/ipni/valuestore"
@@ -65,7 +66,7 @@ type Handler struct {
 	store   ipni.SealedStore
 	o       Options
 	parsers sync.Pool // of *merges.Reader
-	room    *room
+	bodies  *body.Bodies
 }
 
 // New returns a Handler of store.
@@ -86,7 +87,7 @@ func New(store ipni.SealedStore, o *Options) *Handler {
 	if h.o.Memory <= 0 {
 		h.o.Memory = defaultMemory
 	}
-	h.room = newRoom(h.o.Memory)
+	h.bodies = body.New(MediaType, h.o.Idle, h.o.Memory)
 	h.parsers.New = func() any { return new(merges.Reader) }
 	return h
 }

@@ -2,22 +2,19 @@ package storehttp
 
 import (
 	"bytes"
-	"compress/flate"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"mime"
 	"net/http"
-	"time"
 
 	"github.com/mr-tron/base58"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/dhash"
+	"github.com/hashstream/hashstream/ipni/ipnihttp/storehttp/internal/body"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/storehttp/merges"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/wire"
 	"github.com/hashstream/hashstream/ipni/valuestore"
@@ -35,81 +32,9 @@ const (
 )
 
 // body returns what a request sends, decompressed and bounded, and whether it is frames.
-func (h *Handler) body(x *exchange, limit int64) (io.Reader, bool, error) {
-	media := x.r.Header.Get("Content-Type")
-	if media != "" {
-		var err error
-		if media, _, err = mime.ParseMediaType(media); err != nil || media != MediaType && media != "application/json" {
-			return nil, false, wire.Refuse(http.StatusUnsupportedMediaType, "send application/json or %s", MediaType)
-		}
-	}
-	back, err := h.room.take(x.r.Context(), roomFor(x.r, media == MediaType, limit))
-	if err != nil {
-		return nil, false, err
-	}
-	x.back = back
-	var body io.Reader = http.MaxBytesReader(x.w, x.r.Body, limit)
-	if h.o.Idle > 0 {
-		body = &idleReader{body, http.NewResponseController(x.w), h.o.Idle}
-	}
-	switch encoding := x.r.Header.Get("Content-Encoding"); encoding {
-	case "", "identity":
-	case "gzip":
-		z, err := gzip.NewReader(body)
-		if err != nil {
-			return nil, false, readFailed(err)
-		}
-		body = &limited{z, limit, limit}
-	default:
-		return nil, false, wire.Refuse(http.StatusUnsupportedMediaType, "content encoding %.32q: send gzip, or none", encoding)
-	}
-	return body, media == MediaType, nil
-}
-
-// idleReader ends a request that stalls.
-type idleReader struct {
-	r    io.Reader
-	c    *http.ResponseController
-	idle time.Duration
-}
-
-// Read implements [io.Reader].
-func (i *idleReader) Read(p []byte) (int, error) {
-	i.c.SetReadDeadline(time.Now().Add(i.idle)) // writers without deadlines have none
-	return i.r.Read(p)
-}
-
-// limited bounds what a compressed body becomes.
-type limited struct {
-	r           io.Reader
-	left, limit int64
-}
-
-// Read implements [io.Reader].
-func (l *limited) Read(p []byte) (int, error) {
-	n, err := l.r.Read(p[:min(int64(len(p)), l.left+1)])
-	if l.left -= int64(n); l.left < 0 {
-		return 0, &http.MaxBytesError{Limit: l.limit}
-	}
-	return n, err
-}
-
-// readFailed is the answer to a body that could not be read.
-func readFailed(err error) error {
-	switch {
-	case wire.StatusOf(err) == http.StatusRequestEntityTooLarge, wire.StatusOf(err) == http.StatusBadRequest:
-		return err
-	case errors.Is(err, digest.ErrMismatch), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), corrupt(err):
-		return wire.Refuse(http.StatusBadRequest, "%v", err)
-	}
-	return wire.Refuse(http.StatusRequestTimeout, "the body did not come: %v", err)
-}
-
-// corrupt reports whether err is of what was compressed, rather than of receiving it.
-func corrupt(err error) bool {
-	var input flate.CorruptInputError
-	var internal flate.InternalError
-	return errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.As(err, &input) || errors.As(err, &internal)
+func (h *Handler) body(x *exchange, limit int64) (in io.Reader, binary bool, err error) {
+	in, binary, x.back, err = h.bodies.Open(x.w, x.r, limit)
+	return in, binary, err
 }
 
 // stored is an error of the store, told from those of reading.
@@ -130,7 +55,7 @@ func written(err error) error {
 	if s := (stored{}); err == nil || errors.As(err, &s) {
 		return err
 	}
-	return readFailed(err)
+	return body.Failed(err)
 }
 
 // records puts or deletes records.
@@ -140,20 +65,20 @@ func (h *Handler) records(x *exchange) error {
 	if remove {
 		put, least = h.store.DeleteSealed, 1 // what was taken once
 	}
-	body, binary, err := h.body(x, h.o.MaxBody)
+	sent, binary, err := h.body(x, h.o.MaxBody)
 	if err != nil {
 		return err
 	}
 	x.done.Binary = binary
 	if binary {
-		in := NewReader(body)
+		in := NewReader(sent)
 		in.least = least
 		return written(h.frames(x, in, remove, put))
 	}
 	m := h.parsers.Get().(*merges.Reader)
 	defer h.parsers.Put(m)
 	m.Least = least
-	return written(m.Read(body, func(r valuestore.Records) error {
+	return written(m.Read(sent, func(r valuestore.Records) error {
 		x.done.Bytes += int64(len(r))
 		return inStore(put(x.r.Context(), ipni.SealedGroup{}, r))
 	}))
@@ -219,16 +144,16 @@ func (h *Handler) metadataFrame(ctx context.Context, f Frame, remove bool) error
 
 // small decodes a request that is one document.
 func (h *Handler) small(x *exchange, v any) error {
-	body, binary, err := h.body(x, maxSmall)
+	sent, binary, err := h.body(x, maxSmall)
 	if err != nil {
 		return err
 	}
 	if binary {
 		return wire.Refuse(http.StatusUnsupportedMediaType, "send application/json")
 	}
-	data, err := io.ReadAll(body)
+	data, err := io.ReadAll(sent)
 	if err != nil {
-		return readFailed(err)
+		return body.Failed(err)
 	}
 	if err := json.Unmarshal(data, v); err != nil {
 		return wire.Refuse(http.StatusBadRequest, "malformed request: %v", err)

@@ -1,4 +1,4 @@
-package storehttp
+package body
 
 import (
 	"context"
@@ -13,9 +13,10 @@ import (
 // What a request holds at most while its body comes, in bytes: what is decoded, what waits to be written
 // with others, and buffers. What the store holds is its own.
 const (
-	frameRoom = 8 << 20 // a frame of MaxFrame that has grown, small ones, and metadata
-	mergeRoom = 5 << 18 // a batch and the window of a merges.Reader, whatever the size of the document
-	smallRoom = 2 * maxSmall
+	small     = 16 << 10 // a request of no more is read as a whole
+	frameRoom = 8 << 20  // a frame of 4 MiB that has grown, small ones, and metadata
+	mergeRoom = 5 << 18  // a batch and the window of a merges.Reader, whatever the size of the document
+	smallRoom = 2 * small
 	zipRoom   = 64 << 10 // more if the body is compressed
 )
 
@@ -47,7 +48,7 @@ func (r *room) take(ctx context.Context, n int64) (back func(), err error) {
 func roomFor(r *http.Request, frames bool, limit int64) int64 {
 	n := int64(mergeRoom)
 	switch {
-	case limit == maxSmall:
+	case limit == small:
 		n = smallRoom
 	case frames && r.ContentLength >= 0 && r.Header.Get("Content-Encoding") == "":
 		n = min(frameRoom, 3*r.ContentLength+smallRoom)
