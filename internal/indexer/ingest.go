@@ -10,18 +10,15 @@ import (
 
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/multiformats/go-multiaddr"
 
 	"github.com/hashstream/hashstream/internal/indexer/copying"
+	"github.com/hashstream/hashstream/internal/indexer/gossip"
 	"github.com/hashstream/hashstream/internal/indexer/shard"
 	"github.com/hashstream/hashstream/ipni/ingest"
 	"github.com/hashstream/hashstream/ipni/ingest/policy"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/ingesthttp"
 )
-
-// announceTopic is where libp2p peers announce advertisements.
-const announceTopic = "/indexer/ingest/mainnet"
 
 // leaseSlice is how long a turn lasts at most where publishers pass from node to node: shorter
 // than what a node that lost a lease has left (see package assign).
@@ -65,72 +62,14 @@ func (s *Service) runIngest(ctx context.Context) error {
 	if topic := s.config.Ingest.Gossip; topic && s.chains.host == nil {
 		return fmt.Errorf("ingest.gossip needs p2p.listen: %w", fs.ErrInvalid)
 	} else if topic {
-		peers, err := gossipPeers(s.config.Ingest.GossipPeers)
+		peers, err := gossip.Peers(s.config.Ingest.GossipPeers)
 		if err != nil {
-			return err
+			return fmt.Errorf("ingest.gossip_peers: %w", err)
 		}
-		go s.listen(ctx)
-		go s.meet(ctx, peers)
+		go gossip.Listen(ctx, s.chains.host, s.ingester, s.log)
+		go gossip.Meet(ctx, s.chains.host, peers, s.log)
 	}
 	return s.ingester.Run(ctx)
-}
-
-// gossipPeers parses the addresses of ingest.gossip_peers.
-func gossipPeers(texts []string) ([]peer.AddrInfo, error) {
-	addrs := make([]multiaddr.Multiaddr, len(texts))
-	for i, text := range texts {
-		a, err := multiaddr.NewMultiaddr(text)
-		if err != nil {
-			return nil, fmt.Errorf("ingest.gossip_peers %q: %w: %w", text, fs.ErrInvalid, err)
-		}
-		addrs[i] = a
-	}
-	peers, err := peer.AddrInfosFromP2pAddrs(addrs...)
-	if err != nil {
-		return nil, fmt.Errorf("ingest.gossip_peers: %w: %w", fs.ErrInvalid, err)
-	}
-	return peers, nil
-}
-
-// meetAgain is the time between attempts to connect to those who are not connected.
-const meetAgain = 30 * time.Second
-
-// meet keeps connections to others until ctx ends, as far as they can be had.
-func (s *Service) meet(ctx context.Context, others []peer.AddrInfo) {
-	if len(others) == 0 {
-		return
-	}
-	for tick := time.NewTicker(meetAgain); ; {
-		for _, other := range others {
-			if err := s.chains.host.Connect(ctx, other); err != nil && ctx.Err() == nil {
-				s.log.Debug("gossip", "peer", other.ID.String(), "error", err)
-			}
-		}
-		select {
-		case <-ctx.Done():
-			tick.Stop()
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// listen takes announcements from the gossip topic until ctx ends.
-func (s *Service) listen(ctx context.Context) {
-	topic, err := s.chains.host.Join(announceTopic)
-	if err != nil {
-		s.log.Error("gossip", "error", err)
-		return
-	}
-	defer topic.Close()
-	for m, err := range topic.All(ctx) {
-		if err == nil {
-			err = s.ingester.Announce(ctx, m.CID, peer.AddrInfo{ID: m.Publisher, Addrs: m.Addrs})
-		}
-		if err != nil && ctx.Err() == nil {
-			s.log.Debug("gossip", "error", err)
-		}
-	}
 }
 
 // runMirror copies what was ingested until ctx ends.
