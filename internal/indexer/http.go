@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/ipni/go-libipni/find/model"
-	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/hashstream/hashstream/ipni/ipnihttp"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/ingesthttp"
@@ -99,15 +98,7 @@ func caching(d time.Duration) time.Duration {
 
 // view is what this node tells of providers.
 func (s *Service) view() *registry.View {
-	return registry.NewView(s.registry, s.allowed())
-}
-
-// allowed returns who may be told of, or nil for all.
-func (s *Service) allowed() func(peer.ID) bool {
-	if s.ingester == nil {
-		return nil
-	}
-	return func(id peer.ID) bool { return s.ingester.Allowed(id) == nil }
+	return registry.NewView(s.registry, s.allowed)
 }
 
 // stats counts the records of this node.

@@ -36,6 +36,7 @@ import (
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/find"
 	"github.com/hashstream/hashstream/ipni/ingest"
+	"github.com/hashstream/hashstream/ipni/ingest/policy"
 	"github.com/hashstream/hashstream/ipni/ipnihttp"
 	"github.com/hashstream/hashstream/ipni/publish"
 	"github.com/hashstream/hashstream/ipni/registry"
@@ -83,6 +84,7 @@ type Service struct {
 	copier    *copying.Copier // nil without a mirror that is written
 	shard     *shard.Shard
 	foreign   *foreign.Index // nil without other indexers
+	rules     *policy.Lists  // of whom others may be told
 	watcher   *watch.Watcher // nil without an index to compare with
 	operator  *operate.Operator
 	token     string         // of who may operate, empty for nobody
@@ -113,7 +115,7 @@ func Open(ctx context.Context, c config.Config, n Node) (_ *Service, err error) 
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	for _, step := range []func(context.Context) error{s.openState, s.openStore, s.openShard, s.openChains, s.openIngest, s.openOperator, s.openFind, s.openPublish} {
+	for _, step := range []func(context.Context) error{s.openState, s.openStore, s.openShard, s.openChains, s.openIngest, s.openRules, s.openOperator, s.openFind, s.openPublish} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -220,15 +222,31 @@ func (s *Service) follower() shard.Follower {
 	return s.ingester
 }
 
+// openRules reads the rules of operators, who may have told another node.
+func (s *Service) openRules(ctx context.Context) error {
+	if s.ingester != nil {
+		s.rules = s.ingester.Lists()
+		return nil // it loads them
+	}
+	s.rules = policy.New(s.state, &policy.Options{DenyByDefault: s.config.Ingest.Publishers == "listed"})
+	return s.rules.Load(ctx)
+}
+
+// allowed reports whether anybody may be told of a provider.
+func (s *Service) allowed(id peer.ID) bool { return s.rules.Check(id) == nil }
+
+func (s *Service) runRules(ctx context.Context) error {
+	if backends.Shared(s.config.IPNI.State) || backends.Shared(s.config.Store.Index) {
+		s.rules.Follow(ctx, infoAge, func(err error) { s.log.Warn("rules of operators", "error", err) })
+	}
+	return nil
+}
+
 func (s *Service) openFind(context.Context) error {
 	if !s.has(RoleFind) {
 		return nil
 	}
-	o := &find.Options{}
-	if s.ingester != nil {
-		o.Allowed = func(id peer.ID) bool { return s.ingester.Allowed(id) == nil }
-	}
-	s.finder = find.New(s.index, registry.NewCache(s.registry, infoAge), o)
+	s.finder = find.New(s.index, registry.NewCache(s.registry, infoAge), &find.Options{Allowed: s.allowed})
 	s.served = ipnihttp.Index{Finder: s.finder, Sealed: s.index, Providers: s.view(), Stats: s.stats}
 	return errors.Join(s.openForeign(), s.openWatch())
 }
@@ -242,7 +260,7 @@ func (s *Service) Run(ctx context.Context, gateway, records string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var running sync.WaitGroup
-	for name, part := range map[string]func(context.Context) error{"ingest": s.runIngest, "mirror": s.runMirror, "operator": s.operator.Run, "watch": s.runWatch, "shard": func(ctx context.Context) error {
+	for name, part := range map[string]func(context.Context) error{"ingest": s.runIngest, "mirror": s.runMirror, "operator": s.operator.Run, "watch": s.runWatch, "rules": s.runRules, "shard": func(ctx context.Context) error {
 		return s.shard.Run(ctx, records, s.follower())
 	}, "publish": s.runPublish} {
 		running.Go(func() {

@@ -10,6 +10,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/hashstream/hashstream/digest"
+	"github.com/hashstream/hashstream/ipni/ingest/policy"
 	"github.com/hashstream/hashstream/ipni/ingest/settings"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
 	"github.com/hashstream/hashstream/kv"
@@ -94,6 +95,9 @@ func (in *Ingester) Unlist(ctx context.Context, id peer.ID) error { return in.li
 
 // Rules returns the peers that are allowed or blocked.
 func (in *Ingester) Rules() map[peer.ID]bool { return in.lists.Rules() }
+
+// Lists returns the rules that the Ingester goes by.
+func (in *Ingester) Lists() *policy.Lists { return in.lists }
 
 // Allowed returns an error that matches fs.ErrPermission if a peer may not publish.
 func (in *Ingester) Allowed(id peer.ID) error { return in.lists.Check(id) }

@@ -23,6 +23,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
@@ -85,6 +86,22 @@ func (l *Lists) Load(ctx context.Context) error {
 			return nil
 		}
 		l.mu.Unlock()
+	}
+}
+
+// Follow loads the rules every so often until ctx ends. failed hears of what went wrong.
+func (l *Lists) Follow(ctx context.Context, every time.Duration, failed func(error)) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := l.Load(ctx); err != nil && ctx.Err() == nil {
+			failed(err)
+		}
 	}
 }
 
