@@ -211,6 +211,9 @@ func (s *Service) openShard(context.Context) error {
 	}
 	s.closers = append(s.closers, s.shard)
 	s.index = s.shard.Index()
+	if s.shard.Together() {
+		s.node.Metrics.Follows(s.shard.Owns)
+	}
 	return nil
 }
 

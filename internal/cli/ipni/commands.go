@@ -19,6 +19,7 @@ import (
 	"github.com/hashstream/hashstream/internal/control"
 	"github.com/hashstream/hashstream/internal/indexer"
 	"github.com/hashstream/hashstream/internal/node"
+	"github.com/hashstream/hashstream/ipni/cluster"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/ingesthttp"
 )
 
@@ -119,6 +120,11 @@ func (a commands) status(ctx context.Context, args []string, asJSON bool) error 
 
 func (a commands) printReport(r *indexer.Report) error {
 	fmt.Fprintf(a.Out, "peer     %s\nroles    %v\nrecords  %d\n", r.ID, r.Roles, r.Records)
+	if len(r.Partitions) > 0 {
+		p := r.Partitions
+		fmt.Fprintf(a.Out, "part     %d partitions in sync, %d filling, %d behind, and so many records of all ('hashstream ipni members' lists the nodes)\n",
+			p[cluster.Ready], p[cluster.Filling], p[cluster.Behind])
+	}
 	if r.Head != "" {
 		fmt.Fprintf(a.Out, "chain    %s\n", r.Head)
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/hashstream/hashstream/internal/backends"
 	"github.com/hashstream/hashstream/internal/cli/app"
 	"github.com/hashstream/hashstream/internal/config"
 	"github.com/hashstream/hashstream/internal/control"
@@ -53,7 +54,12 @@ func (a commands) withIndex(ctx context.Context, c config.Config, roles []string
 		return app.Hint(errors.New("this home has no role in a provider index"), "set ipni.roles in its configuration")
 	}
 	c.IPNI.Roles = slices.DeleteFunc(slices.Clone(c.IPNI.Roles), func(role string) bool { return !slices.Contains(roles, role) })
-	if !slices.Contains(roles, indexer.RoleIngest) { // it is about this node's store alone
+	switch {
+	case slices.Contains(roles, indexer.RoleIngest):
+	case backends.Shared(c.IPNI.State):
+		return app.Hint(errors.New("this home has a part of an index that other nodes have parts of too (ipni.state)"),
+			"their copies, and a mirror of the chains (mirror.store), are what it is made anew from")
+	default: // it is about this node's store alone
 		c.P2P.Listen, c.Mirror.Store, c.Shard.Listen = nil, "", ""
 	}
 	if c.Shard.Listen != "" {

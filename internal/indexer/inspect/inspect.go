@@ -86,8 +86,8 @@ func (ix Index) Do(ctx context.Context, r Request, out io.Writer) error {
 	case OpVerify:
 		return ix.verify(ctx, r, out)
 	case OpBackup:
-		if ix.Store == nil {
-			return errNoStore
+		if err := ix.whole(); err != nil {
+			return err
 		}
 		_, err := backup.Write(ctx, out, ix.Store, ix.State, time.Now())
 		return err
@@ -104,11 +104,27 @@ func (ix Index) Do(ctx context.Context, r Request, out io.Writer) error {
 // Restore puts what a backup holds into the store of this node. Nothing else may be at work on
 // the index.
 func (ix Index) Restore(ctx context.Context, r io.ReadSeeker, merge bool) (backup.Totals, error) {
-	if ix.Store == nil {
-		return backup.Totals{}, errNoStore
+	if err := ix.whole(); err != nil {
+		return backup.Totals{}, err
 	}
 	return backup.Restore(ctx, ix.Store, ix.State, r, &backup.Options{Merge: merge})
 }
+
+// whole returns an error unless all records are in the store of this node. Progress of ingestion
+// belongs to all of them: with a part, chains would count as read whose records are missing.
+func (ix Index) whole() error {
+	if ix.Store == nil {
+		return errNoStore
+	}
+	if own, ok := ix.Records.(*store.Store); !ok || own != ix.Store {
+		return errPart
+	}
+	return nil
+}
+
+// errPart is why a node that shares an index is not backed up by itself.
+var errPart = fmt.Errorf("inspect: this node has a part of an index that other nodes have parts of too: their copies, "+
+	"and a mirror of the chains (mirror.store), are what it is made anew from: %w", errors.ErrUnsupported)
 
 // errNoStore is why a node that keeps no records cannot tell of them.
 var errNoStore = fmt.Errorf("inspect: this node stores no records: %w", errors.ErrUnsupported)

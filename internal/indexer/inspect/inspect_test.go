@@ -52,6 +52,8 @@ func TestRefuse(t *testing.T) {
 	ix := newIndex(t)
 	bare := ix
 	bare.Store = nil
+	part := ix // of what several nodes share
+	part.Records = struct{ inspect.Records }{ix.Records}
 	for _, x := range []struct {
 		ix   inspect.Index
 		r    inspect.Request
@@ -63,14 +65,17 @@ func TestRefuse(t *testing.T) {
 		{ix, inspect.Request{Op: inspect.OpCoverage, Against: "http://127.0.0.1:1", Multihashes: [][]byte{{1}}}, fs.ErrInvalid},
 		{ix, inspect.Request{Op: inspect.OpCoverage, Against: "ftp://x"}, fs.ErrInvalid},
 		{bare, inspect.Request{Op: inspect.OpBackup}, errors.ErrUnsupported},
+		{part, inspect.Request{Op: inspect.OpBackup}, errors.ErrUnsupported},
 	} {
 		var out bytes.Buffer
 		if err := x.ix.Do(t.Context(), x.r, &out); !errors.Is(err, x.want) || out.Len() > 0 {
 			t.Errorf("%+v: %v, %q", x.r, err, &out)
 		}
 	}
-	if _, err := bare.Restore(t.Context(), strings.NewReader(""), false); !errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("restore without a store: %v", err)
+	for name, ix := range map[string]inspect.Index{"without a store": bare, "into a part": part} {
+		if _, err := ix.Restore(t.Context(), strings.NewReader(""), false); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("restore %s: %v", name, err)
+		}
 	}
 }
 

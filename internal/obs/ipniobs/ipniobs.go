@@ -131,6 +131,14 @@ func New(r *prometheus.Registry) *Metrics {
 	return x
 }
 
+// Follows has the lag be told of those publishers alone that owns says this node follows; others
+// may have followed them meanwhile.
+func (x *Metrics) Follows(owns func(publisher peer.ID) bool) {
+	x.lags.mu.Lock()
+	defer x.lags.mu.Unlock()
+	x.lags.owns = owns
+}
+
 // Trace returns hooks that count, and call those of next too.
 func (x *Metrics) Trace(next ingest.Trace) ingest.Trace {
 	t := next

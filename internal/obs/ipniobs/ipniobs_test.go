@@ -101,6 +101,19 @@ func TestLagBounds(t *testing.T) {
 	}
 }
 
+// Whoever is followed elsewhere is not behind here, where nothing is heard of it any more.
+func TestLagElsewhere(t *testing.T) {
+	m := obs.NewMetrics("")
+	x := New(m.Registry())
+	hooks := x.Trace(ingest.Trace{})
+	for _, id := range []peer.ID{"a", "b"} {
+		hooks.Ad(ingest.AdEvent{Publisher: id, Lag: 5})
+	}
+	x.Follows(func(id peer.ID) bool { return id == "b" })
+	wantSeries(t, m, "^ipni_lag_ads", "ipni_lag_ads 5")
+	wantSeries(t, m, "^ipni_publisher_lag_ads", `ipni_publisher_lag_ads{publisher="`+peer.ID("b").String()+`"} 5`)
+}
+
 func TestLookups(t *testing.T) {
 	m := obs.NewMetrics("")
 	x := New(m.Registry())

@@ -45,6 +45,7 @@ type lags struct {
 
 	mu    sync.Mutex
 	known map[peer.ID]uint64
+	owns  func(peer.ID) bool // nil for all
 }
 
 func newLags() *lags {
@@ -84,6 +85,10 @@ func (l *lags) Collect(out chan<- prometheus.Metric) {
 	total := 0.0
 	l.mu.Lock()
 	for id, n := range l.known {
+		if l.owns != nil && !l.owns(id) {
+			delete(l.known, id) // who follows it now tells of it
+			continue
+		}
 		list = append(list, lag{id, n})
 		total += float64(n)
 	}
