@@ -31,13 +31,7 @@ func (ap *Applier) RemoveProvider(ctx context.Context, provider peer.ID) error {
 		return err
 	}
 	order := seq << 32
-	unlock, err := ap.changes.lock(ctx, provider)
-	if err != nil {
-		return err
-	}
-	err = ap.state.SetRemoved(ctx, provider, order)
-	unlock() // who commits from now on sees it, and removes what it put
-	if err != nil {
+	if err := ap.setRemoved(ctx, provider, order); err != nil {
 		return err
 	}
 	if s, ok := ap.sink.(groupRemover); ok {
@@ -53,14 +47,25 @@ func (ap *Applier) RemoveProvider(ctx context.Context, provider peer.ID) error {
 			return err
 		}
 	}
-	if ap.registry == nil {
-		return nil
+	return nil
+}
+
+// setRemoved notes that a provider is removed, and drops its record. Who commits from then on sees it,
+// and removes what it put, or is newer, and has a record that stays.
+func (ap *Applier) setRemoved(ctx context.Context, provider peer.ID, order uint64) error {
+	unlock, err := ap.changes.lock(ctx, provider)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := ap.state.SetRemoved(ctx, provider, order); err != nil || ap.registry == nil {
+		return err
 	}
 	ops, err := registry.Remove(provider)
-	if err == nil {
-		err = ap.state.Batch(ctx, ops)
+	if err != nil {
+		return err
 	}
-	return err
+	return ap.state.Batch(ctx, ops)
 }
 
 // removeContext removes what is known of a context before an order.

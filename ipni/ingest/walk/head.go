@@ -157,7 +157,7 @@ func (tn *turn) accept(ctx context.Context, head cid.Cid, news bool) error {
 		ops = append(ops, state.PutGap(tn.v.ID, g))
 	}
 	ops = append(ops, tn.prune()...)
-	return apply.Grave(w.state.Batch(ctx, append(ops, state.PutPublisher(&tn.row))))
+	return apply.Grave(w.applier.SetInactive(ctx, tn.v.ID, false, append(ops, state.PutPublisher(&tn.row))))
 }
 
 // openGap numbers a gap and adds it to those of the turn.

@@ -271,28 +271,9 @@ func (tn *turn) failed(ctx context.Context, err error) error {
 	}
 	ops := []kv.Op{state.PutPublisher(&tn.row)}
 	if tn.row.Inactive != was {
-		inactive, err := tn.inactive(ctx)
-		if err != nil {
-			return err
-		}
-		ops = append(ops, inactive...)
+		return tn.w.applier.SetInactive(ctx, tn.v.ID, tn.row.Inactive, ops)
 	}
 	return tn.w.state.Batch(ctx, ops)
-}
-
-// inactive returns the writes that tell those who look for the provider that it does not
-// answer, if the publisher is one.
-func (tn *turn) inactive(ctx context.Context) ([]kv.Op, error) {
-	if tn.w.registry == nil {
-		return nil, nil
-	}
-	if _, err := tn.w.registry.Provider(ctx, tn.v.ID); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	} else if err != nil {
-		return nil, err
-	}
-	yes := true
-	return tn.w.registry.Apply(ctx, registry.Change{Provider: tn.v.ID, Inactive: &yes})
 }
 
 // nextDue returns when there is something to do besides asking for the head.
