@@ -314,15 +314,15 @@ func indexValues(ctx context.Context, b *bench) error {
 	b.note("Provider index in process: %.0f records/s until all were acknowledged, the rest of the time is the last merges; making the records took %.1f s of one core; "+
 		"p99 of a hit %.1f µs, of a miss %.1f µs; all %d values of a key in %.1f ms; %d MiB resident at most.",
 		float64(n)/m.Write, m.Generate, m.HitP99, m.MissP99, sealed.hot, m.All, m.Peak/mib)
-	inRows := fill{dir: filepath.Join(dir, "rows"), records: n / 4, keyBytes: dhash.KeySize, value: sealedValue, pebble: true}
+	inRows := fill{dir: filepath.Join(dir, "rows"), records: n / 4, keyBytes: dhash.KeySize, value: sealedValue, lookups: b.scale.lookups, pebble: true}
 	if m, err = b.runFill(ctx, inRows); err != nil {
 		return err
 	}
 	os.RemoveAll(inRows.dir)
 	b.record("ipni-write", sysRows, sample{Value: float64(inRows.records) / (m.Write + m.Compact)})
 	b.record("ipni-size", sysRows, sample{Value: float64(m.Bytes) / float64(inRows.records)})
-	b.note("A row of pebble for each value, without looking up anything, with a quarter of the records: %.0f records/s until all were acknowledged.",
-		float64(inRows.records)/m.Write)
+	b.note("A row of pebble for each value, without looking up anything, with a quarter of the records: %.0f records/s until all were acknowledged; a hit %.1f µs, a miss %.1f µs.",
+		float64(inRows.records)/m.Write, m.Hit, m.Miss)
 	compact := fill{dir: filepath.Join(dir, "compact"), records: n, keyBytes: 8, value: compactValue, lookups: b.scale.lookups}
 	if m, err = b.runFill(ctx, compact); err != nil {
 		return err

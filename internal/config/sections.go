@@ -198,7 +198,8 @@ type Shard struct {
 	// Address and port on which this node's records are read and written by other nodes.
 	// Empty: this node is alone.
 	Listen string `toml:"listen"`
-	// The URL by which others reach that. Empty is the address of the listener.
+	// The URL by which others reach that, another one for each node. Empty is the address of the listener,
+	// which must then not be one of all (":4001", "0.0.0.0:4001").
 	URL string `toml:"url"`
 	// The name of this node. Empty is its peer id.
 	Name string `toml:"name"`

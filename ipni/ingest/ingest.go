@@ -221,7 +221,7 @@ func (in *Ingester) want(ctx context.Context, publisher peer.AddrInfo, f func(*t
 		return nil, err
 	}
 	if hint.Defined() {
-		a, err := in.state.Ad(ctx, hint)
+		a, err := in.state.AdOf(ctx, state.TagOf(publisher.ID), hint)
 		if err != nil {
 			return nil, err
 		}

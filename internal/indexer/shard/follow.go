@@ -10,6 +10,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/hashstream/hashstream/ipni/assign"
+	"github.com/hashstream/hashstream/ipni/cluster"
 	"github.com/hashstream/hashstream/ipni/ingest"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/ingesthttp"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/wire"
@@ -120,15 +121,15 @@ func (sh *Shard) pass(ctx context.Context, follower Follower, ad cid.Cid, publis
 			case m.ID == sh.name():
 				return follower.Announce(ctx, ad, publisher)
 			default:
-				return sh.announceTo(ctx, m.URL, ad, publisher)
+				return sh.announceTo(ctx, m.Member, ad, publisher)
 			}
 		}
 	}
 	return err
 }
 
-func (sh *Shard) announceTo(ctx context.Context, url string, ad cid.Cid, publisher peer.AddrInfo) error {
-	a, err := ingesthttp.NewAnnouncer([]string{url}, &ingesthttp.AnnouncerOptions{CallerOptions: wire.CallerOptions{Header: sh.credentials()}})
+func (sh *Shard) announceTo(ctx context.Context, m cluster.Member, ad cid.Cid, publisher peer.AddrInfo) error {
+	a, err := ingesthttp.NewAnnouncer([]string{m.URL}, &ingesthttp.AnnouncerOptions{CallerOptions: wire.CallerOptions{Header: sh.credentials(m.ID)}})
 	if err != nil {
 		return err
 	}

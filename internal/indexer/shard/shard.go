@@ -10,16 +10,12 @@ package shard
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/netip"
-	"strings"
+	neturl "net/url"
 	"sync"
 	"time"
 
@@ -34,7 +30,6 @@ import (
 	"github.com/hashstream/hashstream/ipni/cluster/rebalance"
 	"github.com/hashstream/hashstream/ipni/cluster/router"
 	"github.com/hashstream/hashstream/ipni/ingest"
-	"github.com/hashstream/hashstream/ipni/ipnihttp"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/storehttp"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/wire"
 	"github.com/hashstream/hashstream/ipni/store"
@@ -80,7 +75,7 @@ type Shard struct {
 	session *cluster.Session // once the node has joined
 	agent   *rebalance.Agent // the same, if it has records
 	held    map[peer.ID]bool
-	clients map[string]*storehttp.Client // by URL
+	clients map[reached]*storehttp.Client
 }
 
 // Open makes a node one of a cluster, if it has a state to share. Close must be called.
@@ -88,7 +83,7 @@ func Open(o Options) (*Shard, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	sh := &Shard{o: o, held: map[peer.ID]bool{}, clients: map[string]*storehttp.Client{}}
+	sh := &Shard{o: o, held: map[peer.ID]bool{}, clients: map[reached]*storehttp.Client{}}
 	if o.Store != nil {
 		sh.replica = rebalance.NewReplica(local.New(o.Store), 0)
 	}
@@ -101,6 +96,8 @@ func Open(o Options) (*Shard, error) {
 		return nil, fmt.Errorf("shard: ipni.mode \"compact\" is for a node that is alone: %w", fs.ErrInvalid)
 	case o.Store != nil && o.Config.Listen == "":
 		return nil, fmt.Errorf("shard: shard.listen is needed for others to reach the records of this node: %w", fs.ErrInvalid)
+	case o.Config.URL == "" && unspecified(o.Config.Listen):
+		return nil, errNowhere
 	}
 	sh.members = cluster.NewMembers(o.State, cluster.Timing{})
 	sh.router = router.New(o.State, sh.dial, nil)
@@ -134,27 +131,15 @@ func (sh *Shard) dial(m cluster.Member) (cluster.Node, error) {
 	}
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if c, ok := sh.clients[m.URL]; ok {
+	to := reached{m.ID, m.URL}
+	if c, ok := sh.clients[to]; ok {
 		return c, nil
 	}
-	c, err := storehttp.NewClient(m.URL, &storehttp.ClientOptions{CallerOptions: wire.CallerOptions{Header: sh.credentials()}})
+	c, err := storehttp.NewClient(m.URL, &storehttp.ClientOptions{CallerOptions: wire.CallerOptions{Header: sh.credentials(m.ID)}})
 	if err == nil {
-		sh.clients[m.URL] = c
+		sh.clients[to] = c
 	}
 	return c, err
-}
-
-// memberHeader names the node that writes to this one's records. Who does not send it
-// writes to the index.
-const memberHeader = "Hashstream-Member"
-
-// credentials is what this node shows to others.
-func (sh *Shard) credentials() http.Header {
-	h := http.Header{memberHeader: {sh.name()}}
-	if sh.o.Token != "" {
-		h.Set("Authorization", "Bearer "+sh.o.Token)
-	}
-	return h
 }
 
 // Close closes the connections to others.
@@ -168,49 +153,6 @@ func (sh *Shard) Close() error {
 	return errors.Join(errs...)
 }
 
-// authorize lets in who shows the token; without one, who is on this machine.
-func (sh *Shard) authorize(r *http.Request) error {
-	if sh.o.Token == "" {
-		host, _, _ := net.SplitHostPort(r.RemoteAddr)
-		if addr, err := netip.ParseAddr(host); err == nil && addr.IsLoopback() {
-			return nil
-		}
-		return wire.Refuse(http.StatusForbidden, "only this machine may write: shard.token_file is not set")
-	}
-	shown := sha256.Sum256([]byte(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")))
-	want := sha256.Sum256([]byte(sh.o.Token))
-	if subtle.ConstantTimeCompare(shown[:], want[:]) != 1 {
-		return wire.Refuse(http.StatusUnauthorized, "show the token: Authorization: Bearer …")
-	}
-	return nil
-}
-
-// Handler returns the handler of the listener at shard.listen: other nodes write to the
-// records of this one, foreign writers to the index of all. announces takes announcements that
-// other nodes pass on; nil if this node follows nobody.
-func (sh *Shard) Handler(announces http.Handler) http.Handler {
-	var own, all http.Handler = http.NotFoundHandler(), http.NotFoundHandler()
-	if sh.replica != nil {
-		reads := ipnihttp.New(ipnihttp.Index{Sealed: sh.replica}, &ipnihttp.Options{Version: sh.o.Version, HitAge: -1, MissAge: -1, Logger: sh.o.Log})
-		own = storehttp.New(sh.replica, &storehttp.Options{Authorize: sh.authorize, Exporter: sh.replica, Reads: reads, Logger: sh.o.Log, Done: sh.o.Written})
-		all = own
-	}
-	if sh.router != nil {
-		all = storehttp.New(sh.router, &storehttp.Options{Authorize: sh.authorize, Logger: sh.o.Log, Done: sh.o.Written})
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		write := r.Method == http.MethodPut || r.Method == http.MethodDelete || r.Method == http.MethodPost
-		switch {
-		case r.URL.Path == "/announce" && announces != nil:
-			announces.ServeHTTP(w, r)
-		case write && r.Header.Get(memberHeader) == "":
-			all.ServeHTTP(w, r)
-		default:
-			own.ServeHTTP(w, r)
-		}
-	})
-}
-
 // Run is a member of the cluster until ctx ends. url is where others reach the listener
 // of [Shard.Handler], if the configuration does not say so; follower is nil if this node
 // follows nobody. A node that is alone has nothing to do.
@@ -220,6 +162,9 @@ func (sh *Shard) Run(ctx context.Context, url string, follower Follower) error {
 	}
 	if sh.o.Config.URL != "" {
 		url = sh.o.Config.URL
+	}
+	if u, err := neturl.Parse(url); err == nil && unspecified(u.Host) {
+		return errNowhere
 	}
 	self := cluster.Member{ID: sh.name(), URL: url, Weight: uint32(sh.o.Config.Weight)}
 	if sh.replica != nil {

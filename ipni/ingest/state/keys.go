@@ -35,7 +35,8 @@ func TagOf(id peer.ID) Tag {
 
 func publisherKey(id peer.ID) []byte { return append([]byte(keyPublisher), id...) }
 func gapPrefix(id peer.ID) []byte    { return append([]byte(keyGap), id...) }
-func adKey(c cid.Cid) []byte         { return append([]byte(keyAd), c.Bytes()...) }
+func adPrefix(c cid.Cid) []byte      { return append([]byte(keyAd), c.Bytes()...) }
+func adKey(c cid.Cid, t Tag) []byte  { return append(adPrefix(c), t[:]...) }
 func removedKey(id peer.ID) []byte   { return append([]byte(keyRemoved), id...) }
 
 func contextKey(c ipni.Context) []byte {
@@ -116,8 +117,8 @@ func PutProgress(id peer.ID, ad cid.Cid, p *Progress) kv.Op {
 // DropProgress forgets how far the entries of an advertisement are put.
 func DropProgress(id peer.ID, ad cid.Cid) kv.Op { return kv.Delete(progressKey(id, ad)) }
 
-// PutAd writes the row of an advertisement.
-func PutAd(c cid.Cid, a Ad) kv.Op { return kv.Put(adKey(c), a.Encode()) }
+// PutAd writes the row of an advertisement in the chain of the publisher of its tag.
+func PutAd(c cid.Cid, a Ad) kv.Op { return kv.Put(adKey(c, a.Tag), a.Encode()) }
 
 // PutContext writes the state of a context.
 func PutContext(c ipni.Context, row Context) kv.Op { return kv.Put(contextKey(c), row.Encode()) }

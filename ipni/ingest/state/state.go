@@ -246,11 +246,6 @@ func (s *Store) Progress(ctx context.Context, id peer.ID, ad cid.Cid) (Progress,
 	return maybe(ctx, s, progressKey(id, ad), DecodeProgress)
 }
 
-// Ad returns the row of an advertisement, a zero one if there is none.
-func (s *Store) Ad(ctx context.Context, c cid.Cid) (Ad, error) {
-	return maybe(ctx, s, adKey(c), DecodeAd)
-}
-
 // Context returns the state of a context, a zero one if there is none.
 func (s *Store) Context(ctx context.Context, c ipni.Context) (Context, error) {
 	return maybe(ctx, s, contextKey(c), DecodeContext)

@@ -63,7 +63,7 @@ func (tn *turn) askHead(ctx context.Context) error {
 		v.hint, v.hintTries = wish.Hint, 0
 	}
 	if v.hint.Defined() && !news && v.hint != head && v.hintTries < maxHintTries {
-		if a, err := w.state.Ad(ctx, v.hint); err != nil {
+		if a, err := w.state.AdOf(ctx, tn.tag, v.hint); err != nil {
 			return apply.Grave(err)
 		} else if a.Status == state.Unknown {
 			v.hintTries++
@@ -100,7 +100,7 @@ func (tn *turn) headThrough(ctx context.Context, addrs []multiaddr.Multiaddr) (c
 	if err != nil {
 		return cid.Undef, false, err
 	}
-	a, err := tn.w.state.Ad(ctx, head)
+	a, err := tn.w.state.AdOf(ctx, tn.tag, head)
 	if err != nil {
 		return cid.Undef, false, apply.Grave(err)
 	}

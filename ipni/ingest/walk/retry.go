@@ -84,7 +84,7 @@ func (tn *turn) retries(ctx context.Context) error {
 // they are missing, the publisher is to blame, and the retry stays for a while.
 func (tn *turn) try(ctx context.Context, r state.Retry) error {
 	began := time.Now()
-	row, err := tn.w.state.Ad(ctx, r.CID)
+	row, err := tn.w.state.AdOf(ctx, tn.tag, r.CID)
 	if err != nil {
 		return apply.Grave(err)
 	}

@@ -136,7 +136,7 @@ func (tn *turn) fetchSegment(ctx context.Context, g *state.Gap) (*segment, error
 // adRow returns the row of an advertisement. If all of g is read anew, what was known before does not
 // count, except if it is to end there.
 func (tn *turn) adRow(ctx context.Context, g *state.Gap, c cid.Cid) (state.Ad, error) {
-	row, err := tn.w.state.Ad(ctx, c)
+	row, err := tn.w.state.AdOf(ctx, tn.tag, c)
 	if g.Anew && (errors.Is(err, digest.ErrMismatch) || err == nil && row.Order > 1 && row.Order>>32 < g.Seq) {
 		return state.Ad{}, nil
 	}
