@@ -225,7 +225,7 @@ func (in *Ingester) want(ctx context.Context, publisher peer.AddrInfo, f func(*t
 		if err != nil {
 			return nil, err
 		}
-		if a.Status != state.Unknown && a.Tag == state.TagOf(publisher.ID) {
+		if a.Status != state.Unknown {
 			return nil, nil
 		}
 	}

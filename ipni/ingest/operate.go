@@ -45,13 +45,10 @@ func (in *Ingester) markProcessed(ctx context.Context, publisher peer.ID, c cid.
 	if !c.Defined() || publisher.Validate() != nil {
 		return errors.New("no publisher, or no advertisement")
 	}
-	row, err := in.state.Ad(ctx, c)
-	if err != nil {
-		return err
-	}
 	tag := state.TagOf(publisher)
-	if row.Done() && row.Tag == tag {
-		return nil
+	row, err := in.state.AdOf(ctx, tag, c)
+	if err != nil || row.Done() {
+		return err
 	}
 	// The least order belongs to no gap, which ends all gaps here, and is older than all else.
 	row = state.Ad{Status: state.Indexed, Tag: tag, Order: 1, At: time.Now(), Reason: "marked as processed"}

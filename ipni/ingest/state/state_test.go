@@ -142,7 +142,7 @@ func TestKeys(t *testing.T) {
 		{PutPublisher(&Publisher{ID: id}), "4e6970" + peer},
 		{PutGap(id, &g), "4e6967" + peer + "fffffffffffffff8"},
 		{PutSegment(id, 7, nil), "4e6973" + peer + "fffffffffffffff8"},
-		{PutAd(two, testAd), "4e6961" + "01551210e3b0c44298fc1c149afbf4c8996fb924"},
+		{PutAd(two, testAd), "4e6961" + "01551210e3b0c44298fc1c149afbf4c8996fb924" + "38e23a70af9e97b8"},
 		{PutContext(ipni.Context{Provider: id, ID: "ctx"}, testContext), "4e6978" + peer + "637478"},
 		{PutRetry(id, testRetry), "4e6974" + peer + "6d" + "000000006553f100" + "fffffff800000003"},
 	} {

@@ -105,7 +105,7 @@ func (tn *turn) headThrough(ctx context.Context, addrs []multiaddr.Multiaddr) (c
 		return cid.Undef, false, apply.Grave(err)
 	}
 	// Old heads are signed, too: who serves one has nothing new.
-	news := a.Status == state.Unknown || a.Tag != tn.tag
+	news := a.Status == state.Unknown
 	if news || len(tn.row.Addrs) == 0 {
 		tn.row.Addrs = settings.AddrBytes(addrs)
 	}

@@ -28,7 +28,7 @@ func (tn *turn) lookAhead(g *state.Gap) {
 	stop, anew := g.Stop, g.Anew
 	known := func(ctx context.Context, c cid.Cid) bool {
 		row, err := w.state.AdOf(ctx, tn.tag, c)
-		return err != nil || c == stop || row.Done() && row.Tag == tn.tag && !anew
+		return err != nil || c == stop || row.Done() && !anew
 	}
 	ads := min(w.o.SegmentAds, firstSegment<<min(g.Segments+1, 20), int(min(g.Limit-depth, state.MaxDepth)))
 	fetch := func(ctx context.Context, c cid.Cid) ([]byte, error) {

@@ -93,7 +93,7 @@ func (tn *turn) fetchSegment(ctx context.Context, g *state.Gap) (*segment, error
 		if err != nil {
 			return nil, err
 		}
-		own := row.Done() && row.Tag == tn.tag
+		own := row.Done()
 		if own && !g.Resync && row.Order>>32 != g.Seq {
 			next = cid.Undef // what is older is processed, or in another gap
 			break
