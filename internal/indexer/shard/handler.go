@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ipnihttp"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/storehttp"
 	"github.com/hashstream/hashstream/ipni/ipnihttp/wire"
@@ -74,29 +75,39 @@ func (sh *Shard) meant(r *http.Request) error {
 	return nil
 }
 
-// Handler returns the handler of the listener at shard.listen: other nodes write to the
-// records of this one, foreign writers to the index of all. announces takes announcements that
-// other nodes pass on; nil if this node follows nobody.
+// Handler returns the handler of the listener at shard.listen: other nodes read and write the records of this
+// one, everybody else those of all nodes. announces takes announcements that other nodes pass on; nil if this
+// node follows nobody.
 func (sh *Shard) Handler(announces http.Handler) http.Handler {
 	var own, all http.Handler = http.NotFoundHandler(), http.NotFoundHandler()
-	if sh.replica != nil {
-		reads := ipnihttp.New(ipnihttp.Index{Sealed: sh.replica}, &ipnihttp.Options{Version: sh.o.Version, HitAge: -1, MissAge: -1, Logger: sh.o.Log})
-		own = storehttp.New(sh.replica, &storehttp.Options{Authorize: sh.authorize, Exporter: sh.replica, Reads: reads, Logger: sh.o.Log, Done: sh.o.Written})
-		all = own
+	o := storehttp.Options{Authorize: sh.authorize, Logger: sh.o.Log, Done: sh.o.Written}
+	reads := func(from ipni.SealedReader) http.Handler {
+		return ipnihttp.New(ipnihttp.Index{Sealed: from}, &ipnihttp.Options{Version: sh.o.Version, HitAge: -1, MissAge: -1, Logger: sh.o.Log})
 	}
 	if sh.router != nil {
-		all = storehttp.New(sh.router, &storehttp.Options{Authorize: sh.authorize, Logger: sh.o.Log, Done: sh.o.Written})
+		o := o
+		o.Reads = reads(sh.router)
+		all = storehttp.New(sh.router, &o)
+	}
+	if sh.replica != nil {
+		o.Exporter, o.Reads = sh.replica, reads(sh.replica)
+		own = storehttp.New(sh.replica, &o)
+	}
+	if sh.router == nil {
+		all = own
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := sh.meant(r); err != nil {
-			wire.WriteError(w, r, wire.StatusOf(err), err, sh.o.Log)
-			return
+		err := sh.meant(r)
+		announcement := r.URL.Path == "/announce" && announces != nil
+		if err == nil && announcement {
+			err = sh.authorize(r)
 		}
-		write := r.Method == http.MethodPut || r.Method == http.MethodDelete || r.Method == http.MethodPost
 		switch {
-		case r.URL.Path == "/announce" && announces != nil:
+		case err != nil:
+			wire.WriteError(w, r, wire.StatusOf(err), err, sh.o.Log)
+		case announcement:
 			announces.ServeHTTP(w, r)
-		case write && r.Header.Get(memberHeader) == "":
+		case r.Header.Get(memberHeader) == "":
 			all.ServeHTTP(w, r)
 		default:
 			own.ServeHTTP(w, r)

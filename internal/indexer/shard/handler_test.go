@@ -12,6 +12,7 @@ import (
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/cluster"
 	"github.com/hashstream/hashstream/ipni/dhash"
+	"github.com/hashstream/hashstream/ipni/ipnihttp/storehttp"
 	"github.com/hashstream/hashstream/ipni/store"
 	"github.com/hashstream/hashstream/ipni/valuestore"
 	"github.com/hashstream/hashstream/kv"
@@ -92,5 +93,50 @@ func TestMeantForAnother(t *testing.T) {
 	}
 	if announced > 0 {
 		t.Error("an announcement for c was taken by a")
+	}
+}
+
+// Who writes and reads at one URL, as clients of dhstore do, finds there what other nodes have.
+func TestForeignReads(t *testing.T) {
+	state := memkv.New()
+	b := open(t, state, openStore(t), "b", "127.0.0.1:0", "")
+	other := httptest.NewServer(b.Handler(nil))
+	defer other.Close()
+	a := open(t, state, openStore(t), "a", "127.0.0.1:0", "")
+	server := httptest.NewServer(a.Handler(nil))
+	defer server.Close()
+	_, err := cluster.NewMembers(state, cluster.Timing{}).Join(t.Context(), cluster.Member{ID: "b", URL: other.URL, Roles: []string{cluster.RoleStore}})
+	must(t, err)
+	key, sealed := dhash.Key{1}, bytes.Repeat([]byte("v"), 102)
+	_, err = cluster.NewTable(state).Update(t.Context(), 1, func(r *cluster.Row) error { r.Set("b", cluster.Ready); return nil })
+	must(t, err)
+	client, err := storehttp.NewClient(server.URL, &storehttp.ClientOptions{Foreign: true})
+	must(t, err)
+	defer client.Close()
+	must(t, client.PutSealed(t.Context(), ipni.SealedGroup{}, valuestore.Records(nil).Append(key, sealed)))
+	must(t, client.PutSealedMetadata(t.Context(), dhash.MetadataKey(key), sealed))
+	found := 0
+	for v, err := range client.ValueKeys(t.Context(), key) {
+		must(t, err)
+		if found++; !bytes.Equal(v, sealed) {
+			t.Errorf("found %q", v)
+		}
+	}
+	m, err := client.SealedMetadata(t.Context(), dhash.MetadataKey(key))
+	if found != 1 || !bytes.Equal(m, sealed) {
+		t.Errorf("%d values, metadata %q, %v", found, m, err)
+	}
+}
+
+// What nodes pass on shows the token like everything else.
+func TestAnnouncementsAreAuthorized(t *testing.T) {
+	a := open(t, memkv.New(), openStore(t), "a", "127.0.0.1:0", "secret")
+	h := a.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	for shown, want := range map[string]int{"": http.StatusUnauthorized, "Bearer other": http.StatusUnauthorized, "Bearer secret": http.StatusOK} {
+		r, w := httptest.NewRequestWithContext(t.Context(), http.MethodPut, "/announce", nil), httptest.NewRecorder()
+		r.Header.Set("Authorization", shown)
+		if h.ServeHTTP(w, r); w.Code != want {
+			t.Errorf("%q: %d, want %d", shown, w.Code, want)
+		}
 	}
 }
