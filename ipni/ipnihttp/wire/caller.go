@@ -24,6 +24,7 @@ const (
 	defaultConns    = 64
 	firstPause      = 50 * time.Millisecond
 	lastPause       = 2 * time.Second
+	longestRetry    = 5 * time.Second // that a busy server may ask for; who asks for more is not asked again
 	maxReason       = 256 // bytes of an explanation that are kept
 	maxRedirects    = 3
 	handshakes      = 10 * time.Second
@@ -125,11 +126,11 @@ func (c *Caller) Do(ctx context.Context, call Call) (*http.Response, error) {
 	return res, err
 }
 
-// pause is what a busy server asked for, within bounds; a negative one means the policy's.
+// pause is what a busy server asked for; a negative one means the policy's.
 func pause(e failsafe.ExecutionAttempt[*http.Response]) time.Duration {
 	var answer *Error
 	if errors.As(e.LastError(), &answer) && answer.RetryAfter > 0 {
-		return min(2*answer.RetryAfter, lastPause) // of which jitter takes up to a half
+		return 2 * answer.RetryAfter // of which jitter takes up to a half
 	}
 	return -1
 }
@@ -142,7 +143,7 @@ func temporary(err error) bool {
 	}
 	switch e.Status {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
+		return e.RetryAfter <= longestRetry
 	}
 	return false
 }

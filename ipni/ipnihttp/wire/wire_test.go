@@ -155,6 +155,25 @@ func TestRetries(t *testing.T) {
 	}
 }
 
+// Who asks to be left alone for a while is, or is not asked again at all.
+func TestRetryAfter(t *testing.T) {
+	for after, calls := range map[int]int{3: 3, 5: 3, 6: 1, 3600: 1} {
+		synctest.Test(t, func(t *testing.T) {
+			n, last := 0, time.Time{}
+			c := caller(t, &CallerOptions{}, func(*http.Request) (*http.Response, error) {
+				if now := time.Now(); n > 0 && now.Sub(last) < time.Duration(after)*time.Second {
+					t.Errorf("asked again after %v instead of %d s", now.Sub(last), after)
+				}
+				n, last = n+1, time.Now()
+				return answer(503, http.Header{"Retry-After": {fmt.Sprint(after)}}, ""), nil
+			})
+			if _, err := c.Do(t.Context(), Call{Method: "GET", Path: "/x"}); err == nil || n != calls {
+				t.Errorf("%d s: %d calls, %v, want %d", after, n, err, calls)
+			}
+		})
+	}
+}
+
 // stalled is a body that never ends until it is cancelled.
 type stalled struct{ ctx context.Context }
 
