@@ -25,7 +25,7 @@ const (
 	firstPause      = 50 * time.Millisecond
 	lastPause       = 2 * time.Second
 	longestRetry    = 5 * time.Second // that a busy server may ask for; who asks for more is not asked again
-	maxReason       = 256 // bytes of an explanation that are kept
+	maxReason       = 256             // bytes of an explanation that are kept
 	maxRedirects    = 3
 	handshakes      = 10 * time.Second
 	idleConnections = 90 * time.Second
