@@ -15,6 +15,7 @@ import (
 type cutKV struct {
 	kv.Store
 	cut, writes atomic.Bool
+	pause       func() // called after each scan
 }
 
 var errKV = errors.New("no store of keys")
@@ -30,7 +31,13 @@ func (s *cutKV) Scan(ctx context.Context, r kv.Range) iter.Seq2[kv.Pair, error] 
 	if s.cut.Load() {
 		return func(yield func(kv.Pair, error) bool) { yield(kv.Pair{}, errKV) }
 	}
-	return s.Store.Scan(ctx, r)
+	if s.pause == nil {
+		return s.Store.Scan(ctx, r)
+	}
+	return func(yield func(kv.Pair, error) bool) {
+		s.Store.Scan(ctx, r)(yield)
+		s.pause()
+	}
 }
 
 func (s *cutKV) Update(ctx context.Context, key []byte, f func([]byte) ([]byte, error)) error {

@@ -485,3 +485,26 @@ func TestMalformed(t *testing.T) {
 		}
 	})
 }
+
+// A process that stood still between the table and the write knows nothing of who joined meanwhile.
+func TestWriteOfAProcessThatStoodStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rig := newRig(t, "a", "b")
+		store := &cutKV{Store: rig.kv}
+		rig.kv = store
+		r := rig.router(nil)
+		still := cluster.Timing{}.WithDefaults().Settle()
+		scans := 0
+		store.pause = func() {
+			if scans++; scans == 2 { // of the partitions and of the members
+				time.Sleep(still)
+			}
+		}
+		if err := r.Put(t.Context(), ipni.Group{Context: contextOf(1, 1), Epoch: 1}, hashes("x")); !errors.Is(err, cluster.ErrUnavailable) {
+			t.Errorf("a write with a table of %v ago: %v", still, err)
+		}
+		store.pause = nil
+		must(t, r.Put(t.Context(), ipni.Group{Context: contextOf(1, 1), Epoch: 1}, hashes("x")))
+		want(t, r, "x", 1)
+	})
+}

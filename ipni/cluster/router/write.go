@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/multiformats/go-multihash"
 	"golang.org/x/sync/errgroup"
@@ -295,6 +296,10 @@ func (w *write) run(ctx context.Context, again bool, f send) error {
 	all.Wait()
 	if ctx.Err() != nil {
 		return fmt.Errorf("router: write: %w", context.Cause(ctx))
+	}
+	if age := time.Since(w.view.at); age > w.r.timing.View+w.r.timing.Write {
+		// This process stood still in between: a copy that became ready since does not have the write.
+		return fmt.Errorf("router: write: %w: the table was %v old at the end", cluster.ErrUnavailable, age)
 	}
 	return w.settle(ctx)
 }
