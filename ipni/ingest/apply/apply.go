@@ -20,7 +20,6 @@ import (
 
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/multiformats/go-multiaddr"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hashstream/hashstream/digest"
@@ -119,7 +118,8 @@ type Source struct {
 
 // Apply does what an advertisement says, except for what is written with its status by
 // [Applier.Commit], which must follow if there is no error: others wait for the context
-// until then. Whatever it did before is done again to the same effect.
+// until then. Whatever it did before is done again to the same effect. With an error, the result has
+// only the group of the entries, as far as they were put.
 func (ap *Applier) Apply(ctx context.Context, it *Item, src Source) (Result, error) {
 	if it.Ad == nil {
 		return Result{Status: state.Skipped, Reason: it.Bad.Error()}, nil
@@ -135,7 +135,7 @@ func (ap *Applier) Apply(ctx context.Context, it *Item, src Source) (Result, err
 	res, err := ap.decide(ctx, it, c, src)
 	if err != nil {
 		unlock()
-		return Result{}, err
+		return Result{Epoch: res.Epoch, Count: res.Count}, err
 	}
 	res.unlock = unlock
 	return res, nil
@@ -154,6 +154,11 @@ func (ap *Applier) decide(ctx context.Context, it *Item, c ipni.Context, src Sou
 	st.RemovedAt = max(st.RemovedAt, removed)
 	switch a := it.Ad; {
 	case it.Order <= removed:
+		if newest := max(st.MetadataAt, st.Epoch); 0 < newest && newest <= removed { // put, and the removal did not know of it
+			if err := ap.forget(ctx, c, removed); err != nil {
+				return Result{}, Grave(err)
+			}
+		}
 		return Result{Status: state.Skipped, Reason: removedLater}, nil
 	case a.Remove:
 		return ap.remove(ctx, it, c, st)
@@ -205,7 +210,7 @@ func (ap *Applier) add(ctx context.Context, it *Item, c ipni.Context, st state.C
 		if ap.o.Frozen() {
 			res.Missing, res.Deferred, res.Reason = true, true, "the node is frozen"
 		} else if err := ap.addEntries(ctx, it, c, &st, src, &res); err != nil {
-			return Result{}, err
+			return res, ap.placed(ctx, c, st, err)
 		}
 	}
 	if res.Missing {
@@ -213,6 +218,18 @@ func (ap *Applier) add(ctx context.Context, it *Item, c ipni.Context, st state.C
 	}
 	res.ops = append(res.ops, state.PutContext(c, st))
 	return res, nil
+}
+
+// placed records what was put of a context before something failed: it can take long until it is tried
+// again, and what is older must not replace or remove it meanwhile.
+func (ap *Applier) placed(ctx context.Context, c ipni.Context, st state.Context, cause error) error {
+	if IsSerious(cause) || ctx.Err() != nil {
+		return cause
+	}
+	if err := ap.state.Batch(ctx, []kv.Op{state.PutContext(c, st)}); err != nil {
+		return Grave(err)
+	}
+	return cause
 }
 
 // addEntries puts entries into their group. What was put of bad or missing ones stays:
@@ -226,6 +243,8 @@ func (ap *Applier) addEntries(ctx context.Context, it *Item, c ipni.Context, st 
 		*src.Progress = state.Progress{Epoch: epoch}
 	}
 	count, err := ap.put(ctx, it, ipni.Group{Context: c, Epoch: epoch}, src)
+	res.Epoch, res.Count = epoch, count
+	*st = next
 	switch {
 	case err == nil:
 	case errors.Is(err, entries.ErrBad):
@@ -235,8 +254,6 @@ func (ap *Applier) addEntries(ctx context.Context, it *Item, c ipni.Context, st 
 	default:
 		return err
 	}
-	res.Epoch, res.Count = epoch, count
-	*st = next
 	return nil
 }
 
@@ -346,47 +363,4 @@ func (ap *Applier) Commit(ctx context.Context, it *Item, src Source, res Result,
 	}
 	ops = append(append(ops, state.PutAd(it.CID, after)), more(after)...)
 	return Grave(ap.state.Batch(ctx, ops))
-}
-
-// change returns the writes for what is learned of the provider.
-func (ap *Applier) change(ctx context.Context, it *Item, src Source, res Result, left uint64, now time.Time) ([]kv.Op, error) {
-	a := it.Ad
-	if ap.registry == nil {
-		return nil, nil
-	}
-	lag, active := int(min(left, 1<<31)), false
-	c := registry.Change{
-		Provider: a.Provider, Order: it.Order, Addrs: ap.public(a.Addrs), Advertisement: a.CID, AdvertisementTime: now,
-		Publisher: &src.Publisher, Lag: &lag, Failure: &registry.Failure{}, Inactive: &active, Anew: src.Anew,
-	}
-	if ap.o.Frozen() {
-		c.Freeze = now
-	} else {
-		c.Frozen = &registry.Frozen{}
-	}
-	if res.Reason != "" && !res.Deferred && res.Status != state.Indexed {
-		c.Failure = &registry.Failure{Text: res.Reason, Time: now}
-	}
-	if x := a.Extended; x != nil {
-		c.Extended = &registry.Set{ContextID: string(a.ContextID), Override: x.Override}
-		for _, p := range x.Providers {
-			e := registry.Extended{Metadata: p.Metadata}
-			e.ID, e.Addrs = p.ID, ap.public(p.Addrs)
-			c.Extended.Providers = append(c.Extended.Providers, e)
-		}
-	}
-	ops, err := ap.registry.Apply(ctx, c)
-	if errors.Is(err, fs.ErrInvalid) { // what it says of its provider is no good; the rest holds
-		ops, err = ap.registry.Apply(ctx, registry.Change{Provider: a.Provider, Anew: src.Anew, Failure: &registry.Failure{Text: err.Error(), Time: now}})
-	}
-	return ops, Grave(err)
-}
-
-// public returns the addresses that clients of this index can use.
-func (ap *Applier) public(addrs []multiaddr.Multiaddr) []multiaddr.Multiaddr {
-	good, err := ap.lists.Addrs(addrs)
-	if err != nil {
-		return nil // there is none, which is for clients to see
-	}
-	return good
 }

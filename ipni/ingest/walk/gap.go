@@ -72,7 +72,7 @@ func (tn *turn) process(ctx context.Context, g *state.Gap, s *segment, ahead *pr
 		if errors.Is(err, apply.ErrYield) {
 			return err
 		}
-		if res, err = tn.failing(ctx, g, it, err); err != nil {
+		if res, err = tn.failing(ctx, g, res, err); err != nil {
 			return err
 		}
 	}
@@ -109,22 +109,42 @@ func (tn *turn) floor(g *state.Gap, it *item) uint64 {
 
 // failing judges a failure to read entries that may pass. If the publisher answers
 // otherwise, and it is always these entries, they must not hold up the chain: they are
-// asked for again later.
-func (tn *turn) failing(ctx context.Context, g *state.Gap, it *item, err error) (apply.Result, error) {
+// asked for again later. res is how far they were put.
+func (tn *turn) failing(ctx context.Context, g *state.Gap, res apply.Result, err error) (apply.Result, error) {
 	if apply.IsSerious(err) || apply.IsDamage(err) || ctx.Err() != nil {
 		return apply.Result{}, err
 	}
-	if tn.answers(ctx) {
-		g.Tries++
+	answers := tn.answers(ctx)
+	if answers {
+		tn.delay(g, err.Error(), time.Second)
 	}
-	g.Cause = state.Cut(err.Error())
-	if g.Tries < uint64(tn.w.o.EntryTries) {
-		if err := tn.w.state.Batch(ctx, []kv.Op{state.PutGap(tn.v.ID, g)}); err != nil {
-			return apply.Result{}, apply.Grave(err)
-		}
-		return apply.Result{}, err
+	if !answers || g.Tries < uint64(tn.w.o.EntryTries) {
+		return apply.Result{}, tn.postpone(ctx, g, answers, err)
 	}
-	return apply.Result{Status: state.Pending, Reason: err.Error(), Missing: true, Heeded: true}, nil
+	return apply.Result{Status: state.Pending, Reason: g.Cause, Epoch: res.Epoch, Count: res.Count, Missing: true, Heeded: true}, nil
+}
+
+// postponed is a failure of a gap whose publisher answers: others of its gaps do not wait for it.
+type postponed struct{ error }
+
+func (p postponed) Unwrap() error { return p.error }
+
+// postpone records that something of g failed, after which it waits if the publisher answers, and returns the
+// cause: the publisher must not be asked for the same all the time, nor what else it has wait for that.
+func (tn *turn) postpone(ctx context.Context, g *state.Gap, answers bool, cause error) error {
+	if ctx.Err() != nil {
+		return cause
+	}
+	g.Cause = state.Cut(cause.Error())
+	ops := []kv.Op{state.PutGap(tn.v.ID, g)}
+	if answers {
+		tn.row.Error, tn.row.FailedAt = g.Cause, time.Now()
+		ops, cause = append(ops, state.PutPublisher(&tn.row)), postponed{cause}
+	}
+	if err := tn.w.state.Batch(ctx, ops); err != nil {
+		return apply.Grave(err)
+	}
+	return cause
 }
 
 // answers reports whether the publisher tells its head.

@@ -84,6 +84,11 @@ func (tn *turn) open() (n int) {
 	return n
 }
 
+// stuck reports whether something of the chain could not be read when it was last tried.
+func (tn *turn) stuck() bool {
+	return slices.ContainsFunc(tn.gaps, func(g *state.Gap) bool { return !g.Parked && g.Tries > 0 })
+}
+
 // headThrough returns the head that is had through addrs, cid.Undef if the chain is
 // empty, and whether it is new. If so, addrs are those of the publisher from now on.
 func (tn *turn) headThrough(ctx context.Context, addrs []multiaddr.Multiaddr) (cid.Cid, bool, error) {
@@ -123,8 +128,10 @@ func (tn *turn) askChain(ctx context.Context, chain ipni.Chain) (cid.Cid, error)
 // accept records a head, with a gap if it is new, and one for what is to be read again.
 func (tn *turn) accept(ctx context.Context, head cid.Cid, news bool) error {
 	w, now := tn.w, time.Now()
-	tn.row.ContactAt, tn.row.Inactive = now, false
-	tn.row.Tries, tn.row.Error = 0, ""
+	tn.row.ContactAt, tn.row.Inactive, tn.row.Error = now, false, ""
+	if !tn.stuck() { // else only progress shows that it does what it should
+		tn.row.Tries = 0
+	}
 	var ops []kv.Op
 	if tn.wish.All || tn.wish.Resync != nil {
 		for _, g := range tn.gaps {

@@ -109,7 +109,7 @@ func (tn *turn) try(ctx context.Context, r state.Retry) error {
 		}
 	}
 	if err != nil && !apply.IsSerious(err) && !apply.IsDamage(err) && !errors.Is(err, apply.ErrYield) && ctx.Err() == nil && tn.answers(ctx) {
-		res, err = apply.Result{Reason: err.Error(), Missing: true, Heeded: true}, nil
+		res, err = apply.Result{Reason: err.Error(), Epoch: res.Epoch, Count: res.Count, Missing: true, Heeded: true}, nil
 	}
 	if err != nil {
 		return err

@@ -184,17 +184,20 @@ func (tn *turn) beginSegment(ctx context.Context, g *state.Gap, s *segment, next
 // the gap cannot be worked on at once, if that is for the publisher to answer for.
 func (tn *turn) endSegment(ctx context.Context, g *state.Gap, stopped error) error {
 	ops := tn.advance(g)
-	if g.From.Defined() && stopped != nil && !errors.Is(stopped, fs.ErrNotExist) { // soon, but after other gaps
+	blame := g.From.Defined() && stopped != nil && !g.Parked && !errors.Is(stopped, fs.ErrNotExist)
+	if blame { // soon, but after other gaps
 		g.RetryAt = time.Now().Add(settings.Backoff(g.Tries, 2*time.Second, tn.w.o.PollRetry))
+	}
+	if g.From.Defined() {
 		ops = append(ops, state.PutGap(tn.v.ID, g))
 	}
 	if err := tn.w.state.Batch(ctx, ops); err != nil {
 		return apply.Grave(err)
 	}
-	if stopped == nil || g.Parked || errors.Is(stopped, fs.ErrNotExist) {
+	if !blame {
 		return nil // the others may be worked on
 	}
-	return stopped
+	return tn.postpone(ctx, g, tn.answers(ctx), stopped)
 }
 
 // advance moves g to what is below its segment, and returns the writes for that.
@@ -280,7 +283,11 @@ func (tn *turn) loadSegment(ctx context.Context, g *state.Gap) (*segment, error)
 // one cannot be read again.
 func (tn *turn) shrink(ctx context.Context, g *state.Gap, list []cid.Cid, i int, cause error) error {
 	if !errors.Is(cause, fs.ErrNotExist) {
-		return cause
+		answers := tn.answers(ctx)
+		if answers {
+			tn.delay(g, cause.Error(), 2*time.Second)
+		}
+		return tn.postpone(ctx, g, answers, cause)
 	}
 	g.Next, g.Broken = list[i], state.Cut(cause.Error())
 	g.Size, g.Done = uint64(len(list)-1-i), 0

@@ -159,13 +159,18 @@ func (w *Walker) Turn(ctx context.Context, v *Visit, wish Wish, hurry func() boo
 	if err == nil {
 		err = tn.work(inner)
 	}
+	var later postponed
+	if errors.As(err, &later) {
+		w.o.Trace.TellFailed(v.ID, later.error)
+		tn.out.Cause, err = later.error, nil
+	}
 	v.slow = v.IsAside() && v.Waited() >= w.o.Patience
 	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(inner), attendance.ErrSlow) {
 		err, v.slow = attendance.ErrSlow, true
 	}
 	if errors.Is(err, attendance.ErrSlow) || apply.IsDamage(err) {
 		v.failed++
-		tn.row.Tries = v.failed - 1 // though it told its head
+		tn.row.Tries = max(tn.row.Tries, v.failed-1) // though it told its head
 	} else {
 		v.failed = 0
 	}
