@@ -40,6 +40,12 @@ type segment struct {
 	bytes int
 }
 
+// is reports whether s is the segment of a gap that consists of list: another node may have gone on
+// meanwhile.
+func (s *segment) is(seq uint64, list []cid.Cid) bool {
+	return s.seq == seq && slices.EqualFunc(s.items, list, func(it item, c cid.Cid) bool { return it.CID == c })
+}
+
 // fetchAd fetches and decodes an advertisement. It is a good item, or one that is bad.
 // Another error says that it could not be had.
 func (tn *turn) fetchAd(ctx context.Context, c cid.Cid, row state.Ad) (item, error) {
@@ -105,7 +111,6 @@ func (tn *turn) fetchSegment(ctx context.Context, g *state.Gap) (*segment, error
 		if err != nil {
 			stopped = err
 			if it.Bad != nil && !g.Resync {
-				g.Depth++ // its own order is used up
 				if err := tn.skipBroken(ctx, g, &it, depth); err != nil {
 					return nil, err
 				}
@@ -233,9 +238,6 @@ func (tn *turn) delay(g *state.Gap, cause string, first time.Duration) {
 // loadSegment returns the current segment of g: what was kept, or fetched anew except for
 // what is processed.
 func (tn *turn) loadSegment(ctx context.Context, g *state.Gap) (*segment, error) {
-	if s := tn.v.segment; s != nil && s.seq == g.Seq && uint64(len(s.items)) == g.Size {
-		return s, nil
-	}
 	list, err := tn.w.state.Segment(ctx, tn.v.ID, g.Seq)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, digest.ErrMismatch) {
 		return nil, apply.Grave(err)
@@ -244,10 +246,16 @@ func (tn *turn) loadSegment(ctx context.Context, g *state.Gap) (*segment, error)
 		g.Size, g.Done, g.Next = 0, 0, cid.Undef
 		return nil, apply.Grave(tn.w.state.Batch(ctx, []kv.Op{state.PutGap(tn.v.ID, g)}))
 	}
+	if s := tn.v.segment; s != nil && s.is(g.Seq, list) {
+		return s, nil
+	}
 	if _, err := tn.chain(ctx); err != nil {
 		return nil, err
 	}
 	s := &segment{seq: g.Seq, items: make([]item, len(list))}
+	for i, c := range list {
+		s.items[i].CID = c
+	}
 	failed := make([]error, len(list))
 	var work errgroup.Group
 	work.SetLimit(refetch)
@@ -259,7 +267,7 @@ func (tn *turn) loadSegment(ctx context.Context, g *state.Gap) (*segment, error)
 			}
 			it, err := tn.fetchAd(ctx, list[i], row)
 			it.Order = state.Order(g.Seq, g.Depth+uint64(len(list)-1-i))
-			if g.Resync {
+			if g.Resync || row.Order>>32 == g.Seq { // what it was given it keeps
 				it.Order = row.Order
 			}
 			s.items[i], failed[i] = it, err
