@@ -45,6 +45,30 @@ func (in *Ingester) attend(ctx context.Context, t *task) {
 	}
 }
 
+// ownsEvery is how often it is looked whether a publisher that is worked on is still this node's.
+const ownsEvery = 200 * time.Millisecond
+
+// watch ends the turn of t when this node may not work on its publisher any longer, until stop is called.
+func (in *Ingester) watch(t *task) (stop func()) {
+	ended := make(chan struct{})
+	in.running.Go(func() {
+		tick := time.NewTicker(ownsEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ended:
+				return
+			case <-tick.C:
+			}
+			if !in.o.Owns(t.id) {
+				t.visit.Lose()
+				return
+			}
+		}
+	})
+	return func() { close(ended) }
+}
+
 // othersWait reports whether there is a task that a worker could take.
 func (in *Ingester) othersWait() bool {
 	in.mu.Lock()

@@ -1,6 +1,8 @@
 package ingest_test
 
 import (
+	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -9,6 +11,7 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
 	"github.com/hashstream/hashstream/ipni/ingest"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
@@ -33,8 +36,8 @@ func TestLeaseMovesAndReturns(t *testing.T) {
 		n.start(t, options(false))
 		n.Sync(t.Context(), p.info(), nil)
 		time.Sleep(time.Hour)
-		if next := n.status(t, p).Next; time.Until(next) < time.Minute {
-			t.Fatalf("the next turn is at %v, too soon for the test", next)
+		for time.Until(n.status(t, p).Next) < time.Minute { // no turn while the lease is elsewhere
+			time.Sleep(time.Second)
 		}
 		moved.Store(true)
 		p.fault(chunks[2], nil)
@@ -80,3 +83,72 @@ func TestOrdersAfterRestart(t *testing.T) {
 		}
 	})
 }
+
+// A turn ends when the lease of its publisher is lost, and who waits for it hears so.
+func TestLeaseLostInTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPublisher(1)
+		chunk := p.entries(t, 1, hash(1))
+		a := p.extend(t, ad.Ad{ContextID: []byte("a"), Metadata: metadata(1), Entries: chunk})
+		var moved atomic.Bool
+		p.onBlock = func(ctx context.Context, c cid.Cid) error {
+			if c != chunk {
+				return nil
+			}
+			moved.Store(true)
+			<-ctx.Done()
+			return context.Cause(ctx)
+		}
+		o := &ingest.Options{Owns: func(peer.ID) bool { return !moved.Load() }, FetchTimeout: time.Hour, EntryTries: 1}
+		n := newNode(p).start(t, o)
+		began := time.Now()
+		err := n.Sync(t.Context(), p.info(), nil)
+		if took := time.Since(began); !errors.Is(err, ingest.ErrElsewhere) || took > time.Second {
+			t.Errorf("sync: %v after %v, want that another node has it", err, took)
+		}
+		n.want(t, a, state.Pending)
+		if s := n.status(t, p); s.Error != "" || s.Active || n.paused != 0 {
+			t.Errorf("status %+v, paused %d times", s, n.paused)
+		}
+		p.do(func() { p.onBlock = nil })
+		moved.Store(false)
+		time.Sleep(2 * time.Minute)
+		n.want(t, a, state.Indexed)
+		same(t, n, p)
+	})
+}
+
+// A write to the sink ends, too, when the lease is lost.
+func TestLeaseLostInPut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPublisher(1)
+		a := p.add(t, "a", hash(1))
+		var moved atomic.Bool
+		n := newNode(p)
+		ended := false
+		n.wrap = func(s ipni.Sink) ipni.Sink {
+			return sinkFunc{s, func(ctx context.Context) error {
+				moved.Store(true)
+				<-ctx.Done()
+				ended = true
+				return context.Cause(ctx)
+			}}
+		}
+		n.start(t, &ingest.Options{Owns: func(peer.ID) bool { return !moved.Load() }})
+		if err := n.Sync(t.Context(), p.info(), nil); !errors.Is(err, ingest.ErrElsewhere) || !ended {
+			t.Errorf("sync: %v, ended %t", err, ended)
+		}
+		n.want(t, a, state.Pending)
+		if n.paused != 0 {
+			t.Error("a lost lease had everything wait")
+		}
+	})
+}
+
+// sinkFunc is a sink that does something else with multihashes.
+type sinkFunc struct {
+	ipni.Sink
+	put func(context.Context) error
+}
+
+func (s sinkFunc) Put(ctx context.Context, _ ipni.Group, _ ipni.Multihashes) error { return s.put(ctx) }

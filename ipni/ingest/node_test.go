@@ -158,6 +158,7 @@ type node struct {
 	publishers []*publisher
 	events     []ingest.AdEvent
 	paused     int
+	wrap       func(ipni.Sink) ipni.Sink // or nil
 	mu         sync.Mutex
 	*ingest.Ingester
 	stop func()
@@ -194,7 +195,11 @@ func (n *node) start(t testing.TB, o *ingest.Options) *node {
 		defer n.mu.Unlock()
 		n.paused++
 	}
-	n.Ingester = ingest.New(n.kv, n.sink, n.registry, n.open, &opts)
+	var to ipni.Sink = n.sink
+	if n.wrap != nil {
+		to = n.wrap(to)
+	}
+	n.Ingester = ingest.New(n.kv, to, n.registry, n.open, &opts)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	in := n.Ingester

@@ -9,6 +9,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/hashstream/hashstream/ipni/ingest/attendance"
 	"github.com/hashstream/hashstream/ipni/ingest/settings"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
 	"github.com/hashstream/hashstream/ipni/ingest/walk"
@@ -95,8 +96,7 @@ func (in *Ingester) take(n int) (*task, time.Duration, <-chan struct{}) {
 		case t.due.After(now):
 			next = settings.Earlier(next, t.due)
 		case !in.o.Owns(t.id):
-			t.visit.Leave()
-			t.due = now.Add(in.o.Refresh)
+			in.leave(t, now)
 			next = settings.Earlier(next, t.due)
 		case best == nil, in.before(t, best, n%4 != 3):
 			best = t
@@ -108,6 +108,16 @@ func (in *Ingester) take(n int) (*task, time.Duration, <-chan struct{}) {
 	in.turns++
 	best.busy, best.served = true, in.turns
 	return best, 0, nil
+}
+
+// leave says that another node works on a publisher for now; in.mu is held.
+func (in *Ingester) leave(t *task, now time.Time) {
+	t.visit.Leave()
+	t.due = now.Add(in.o.Refresh)
+	for _, w := range t.waiters {
+		w <- ErrElsewhere
+	}
+	t.waiters = nil
 }
 
 func (in *Ingester) before(a, b *task, prefer bool) bool {
@@ -172,14 +182,17 @@ func (in *Ingester) serve(ctx context.Context, t *task) {
 	wish, wants := t.wish, t.wants
 	wish.Head = !t.headAt.After(time.Now())
 	in.mu.Unlock()
+	stop := in.watch(t)
 	out, err := in.walker.Turn(ctx, &t.visit, wish, func() bool { return in.news(t, wants) })
+	stop()
 	if err != nil || ctx.Err() != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !errors.Is(err, attendance.ErrLost) {
 			in.pause(err)
 		}
 		in.mu.Lock()
 		defer in.mu.Unlock()
 		t.busy, t.due = false, time.Now()
+		in.notify()
 		return
 	}
 	in.resume()

@@ -362,5 +362,8 @@ func (ap *Applier) Commit(ctx context.Context, it *Item, src Source, res Result,
 		ops = append(ops, changes...)
 	}
 	ops = append(append(ops, state.PutAd(it.CID, after)), more(after)...)
+	if ctx.Err() != nil { // perhaps another node has the publisher now
+		return context.Cause(ctx)
+	}
 	return Grave(ap.state.Batch(ctx, ops))
 }

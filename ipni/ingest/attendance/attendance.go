@@ -2,7 +2,7 @@
 //
 // # Errors
 //
-// A turn that was given up ends with [ErrSlow].
+// A turn that was given up ends with [ErrSlow], one that this node may not go on with, with [ErrLost].
 //
 // An Attendance is safe for concurrent use.
 package attendance
@@ -16,6 +16,9 @@ import (
 
 // ErrSlow is why a turn was given up that waited for its publisher, when too many did.
 var ErrSlow = errors.New("the publisher is slow, and many others wait")
+
+// ErrLost is why a turn ended whose publisher another node may work on now.
+var ErrLost = errors.New("the publisher is another node's to work on")
 
 // Attendance is what a turn tells to whoever attends it, which is how long it has been waiting for the
 // publisher, and what it is told. It is safe for concurrent use.
@@ -75,6 +78,18 @@ func (a *Attendance) GiveUp() {
 	defer a.mu.Unlock()
 	a.cancel(ErrSlow)
 }
+
+// Lose ends the turn now, if there is one, with [ErrLost].
+func (a *Attendance) Lose() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.cancel != nil {
+		a.cancel(ErrLost)
+	}
+}
+
+// Lost reports whether ctx is that of a turn that ended with [ErrLost].
+func Lost(ctx context.Context) bool { return errors.Is(context.Cause(ctx), ErrLost) }
 
 // IsAside reports whether nobody attends the turn any longer.
 func (a *Attendance) IsAside() bool {

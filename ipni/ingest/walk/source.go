@@ -11,6 +11,7 @@ import (
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/ad"
 	"github.com/hashstream/hashstream/ipni/ingest/apply"
+	"github.com/hashstream/hashstream/ipni/ingest/attendance"
 	"github.com/hashstream/hashstream/ipni/ingest/entries"
 	"github.com/hashstream/hashstream/ipni/ingest/settings"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
@@ -57,7 +58,7 @@ func (tn *turn) begun(ctx context.Context, c cid.Cid, anew bool) (*begun, error)
 
 // keep writes how far entries are put, also if the turn was given up.
 func (tn *turn) keep(ctx context.Context, b *begun) error {
-	if b.Blocks == b.before || tn.run.Err() != nil {
+	if b.Blocks == b.before || tn.run.Err() != nil || attendance.Lost(ctx) {
 		return nil
 	}
 	return apply.Grave(tn.w.state.Batch(tn.run, []kv.Op{state.PutProgress(tn.v.ID, b.ad, &b.Progress)}))

@@ -6,7 +6,7 @@
 // # Errors
 //
 // What the publisher is to blame for is part of the [Outcome], and recorded. Errors that
-// are returned are those of the sink and the store, or of the context.
+// are returned are those of the sink and the store, or of the context, or [attendance.ErrLost].
 //
 // A Walker is safe for concurrent use, as long as there is one turn of a publisher at a time.
 package walk
@@ -158,6 +158,9 @@ func (w *Walker) Turn(ctx context.Context, v *Visit, wish Wish, hurry func() boo
 	}
 	if err == nil {
 		err = tn.work(inner)
+	}
+	if attendance.Lost(inner) { // nothing may be written any more
+		return tn.out, attendance.ErrLost
 	}
 	var later postponed
 	if errors.As(err, &later) {
