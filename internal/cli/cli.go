@@ -22,6 +22,7 @@ import (
 	"github.com/hashstream/hashstream/internal/cli/deliver"
 	"github.com/hashstream/hashstream/internal/cli/ipni"
 	"github.com/hashstream/hashstream/internal/cli/keep"
+	"github.com/hashstream/hashstream/internal/cli/lookup"
 	"github.com/hashstream/hashstream/internal/cli/migrate"
 	"github.com/hashstream/hashstream/internal/cli/sources"
 )
@@ -83,7 +84,7 @@ them over HTTP in a form that every receiver can verify.`,
 			content.IndexAdd(a), keep.IndexFind(a), keep.IndexStats(a), keep.IndexBackup(a), keep.IndexRestore(a),
 			migrate.Import(a), migrate.Export(a), keep.IndexClear(a)),
 		app.Group("pipeline", "Hash sources with many machines, and see what failed", sources.Work(a), sources.Jobs(a), sources.Retry(a)),
-		ipni.Find(a), ipni.Group(a),
+		lookup.Find(a), ipni.Group(a),
 		c.statusCommand(), c.scrubCommand(), c.configCommand(), c.versionCommand())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return app.Usage(err) })
 	checkArgs(root)

@@ -1,5 +1,5 @@
-// Package ipni is the commands of the provider index: who has a CID, and the
-// chains that the node of this home follows.
+// Package ipni is the commands that look after the provider index of this home, and after the
+// chains that its node follows.
 package ipni
 
 import (
@@ -26,9 +26,6 @@ import (
 // commands are the commands of this package.
 type commands struct{ *app.App }
 
-// Find is the command find.
-func Find(a *app.App) *cobra.Command { return commands{a}.findCommand() }
-
 // Group is the command ipni.
 func Group(a *app.App) *cobra.Command {
 	c := commands{a}
@@ -47,14 +44,8 @@ func (a commands) do(ctx context.Context, r indexer.Request, v any) error {
 	}
 	return a.WithRunning(ctx, func(c *control.Client) error {
 		var out bytes.Buffer
-		err := c.Do(ctx, node.CommandIndexer, args, &out)
-		switch {
-		case errors.Is(err, control.ErrNoCommand):
-			return app.Hint(errors.New("the node of this home has no role in a provider index"), "set ipni.roles in its configuration and start it again")
-		case err != nil:
+		if err := noRole(c.Do(ctx, node.CommandIndexer, args, &out)); err != nil || v == nil {
 			return err
-		case v == nil:
-			return nil
 		}
 		return json.Unmarshal(out.Bytes(), v)
 	})

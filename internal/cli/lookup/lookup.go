@@ -1,4 +1,5 @@
-package ipni
+// Package lookup is the command that asks indexers who has a CID.
+package lookup
 
 import (
 	"context"
@@ -36,8 +37,13 @@ type finding struct {
 	asJSON   bool
 }
 
-func (a commands) findCommand() *cobra.Command {
+// command is the command find.
+type command struct{ *app.App }
+
+// Find is the command find.
+func Find(c *app.App) *cobra.Command {
 	var f finding
+	a := command{c}
 	cmd := &cobra.Command{
 		Use:   "find CID",
 		Short: "Find who has content, without telling the indexer what is looked for",
@@ -67,7 +73,7 @@ with --plain.`,
 
 // find prints what the first indexer that knows something tells. That none has d is
 // absence only if all of them said so.
-func (a commands) find(ctx context.Context, d digest.Digest, f finding) error {
+func (a command) find(ctx context.Context, d digest.Digest, f finding) error {
 	var failures []error
 	for _, url := range f.indexers {
 		n, err := a.findAt(ctx, d, url, f)
@@ -84,7 +90,7 @@ func (a commands) find(ctx context.Context, d digest.Digest, f finding) error {
 	return app.Hint(fmt.Errorf("find %s: nobody is known to have it: %w", d, fs.ErrNotExist), "what was advertised a moment ago may take some minutes")
 }
 
-func (a commands) findAt(ctx context.Context, d digest.Digest, url string, f finding) (n int, err error) {
+func (a command) findAt(ctx context.Context, d digest.Digest, url string, f finding) (n int, err error) {
 	client, err := ipnihttp.NewClient(url, nil)
 	if err != nil {
 		return 0, app.Usage(err)
@@ -115,7 +121,7 @@ type printed struct {
 	Metadata  string   `json:"metadata"`   // base64
 }
 
-func (a commands) printResult(r ipni.Result, asJSON bool) error {
+func (a command) printResult(r ipni.Result, asJSON bool) error {
 	p := printed{
 		Provider: r.Provider.ID.String(), Addrs: []string{}, Protocols: []string{},
 		ContextID: base64.StdEncoding.EncodeToString(r.ContextID), Metadata: base64.StdEncoding.EncodeToString(r.Metadata),
