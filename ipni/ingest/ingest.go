@@ -58,7 +58,7 @@ import (
 	"github.com/hashstream/hashstream/kv"
 )
 
-// ErrBusy says that too many publishers wait for their first contact.
+// ErrBusy says that too many publishers wait for their first contact, of which none failed yet.
 var ErrBusy = errors.New("ingest: too many unknown publishers wait")
 
 // ErrElsewhere says that another node works on a publisher.
@@ -175,6 +175,7 @@ func (in *Ingester) load(ctx context.Context, first bool) error {
 			continue
 		}
 		t := in.addTask(p.ID, !p.ContactAt.IsZero())
+		t.tries = p.Tries
 		// An announcement may have come while this node was down.
 		t.headAt = now.Add(spread(p.ID, min(in.o.StartSpread, time.Duration(len(rows))*pollPace)))
 		if !first || p.ContactAt.IsZero() {
@@ -231,17 +232,22 @@ func (in *Ingester) want(ctx context.Context, publisher peer.AddrInfo, f func(*t
 	}
 	in.mu.Lock()
 	t, ok := in.tasks[publisher.ID]
+	var gone *task
 	if !ok && !known && in.unknown >= in.o.MaxUnknown {
-		in.mu.Unlock()
-		return nil, ErrBusy
+		if gone = in.worst(); gone == nil {
+			in.mu.Unlock()
+			return nil, ErrBusy
+		}
+		in.dropTask(gone)
 	}
 	if !ok {
 		t = in.addTask(publisher.ID, known && !row.ContactAt.IsZero())
 	}
 	in.mu.Unlock()
+	ops := in.discarded(ctx, gone)
 	if !known {
 		row.Addrs, row.WantedAt = settings.AddrBytes(addrs), time.Now()
-		if err := in.state.Batch(ctx, []kv.Op{state.PutPublisher(&row)}); err != nil {
+		if err := in.state.Batch(ctx, append(ops, state.PutPublisher(&row))); err != nil {
 			return nil, err
 		}
 	}

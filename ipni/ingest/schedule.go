@@ -13,6 +13,7 @@ import (
 	"github.com/hashstream/hashstream/ipni/ingest/settings"
 	"github.com/hashstream/hashstream/ipni/ingest/state"
 	"github.com/hashstream/hashstream/ipni/ingest/walk"
+	"github.com/hashstream/hashstream/kv"
 )
 
 // task is what is to be done for one publisher. Its fields are guarded by the mutex of
@@ -21,6 +22,7 @@ type task struct {
 	id      peer.ID
 	busy    bool
 	known   bool      // it answered once
+	tries   uint64    // failures, if it never answered
 	urgent  bool      // announced, and not served since
 	served  uint64    // number of the last turn
 	wants   uint64    // how often its head was wanted
@@ -51,6 +53,30 @@ func (in *Ingester) dropTask(t *task) {
 	if !t.known {
 		in.unknown--
 	}
+}
+
+// worst returns the publisher that never answered and failed most often, nil if none did: it gives way to one
+// more. Anybody can announce peer ids behind which there is nobody. in.mu is held.
+func (in *Ingester) worst() (worst *task) {
+	for _, t := range in.tasks {
+		if t.known || t.busy || t.tries == 0 || len(t.waiters) > 0 || worst != nil && t.tries <= worst.tries || !in.o.Owns(t.id) {
+			continue
+		}
+		worst = t
+	}
+	return worst
+}
+
+// discarded returns the writes that delete a publisher that gave way, unless it answered another node.
+func (in *Ingester) discarded(ctx context.Context, t *task) []kv.Op {
+	if t == nil {
+		return nil
+	}
+	t.visit.Close()
+	if row, known, err := in.row(ctx, t.id); err != nil || !known || !row.ContactAt.IsZero() {
+		return nil // it stays, and is found again when the state is loaded
+	}
+	return state.DropPublisher(t.id)
 }
 
 // notify wakes the workers; in.mu is held.
@@ -211,6 +237,7 @@ func (in *Ingester) finish(t *task, wants uint64, out walk.Outcome) {
 		in.unknown--
 	}
 	left := false
+	t.tries = out.Publisher.Tries
 	t.damage = out.Damaged
 	switch {
 	case in.lists.Check(t.id) != nil:
