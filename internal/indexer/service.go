@@ -254,6 +254,13 @@ func (s *Service) openFind(context.Context) error {
 	return errors.Join(s.openForeign(), s.openWatch())
 }
 
+// Enter makes the records of this node part of what the nodes of ipni.state share, or says why they must not be. It
+// comes before anything is served.
+func (s *Service) Enter(ctx context.Context) error { return s.shard.Enter(ctx) }
+
+// Found begins an index of several nodes anew with the records of this one, which does not run.
+func (s *Service) Found(ctx context.Context) error { return s.shard.Found(ctx) }
+
 // Run works until ctx ends: it follows chains and advertises what the node holds. gateway
 // is the URL of the node's public listener, records that of the one for [Service.Shard].
 func (s *Service) Run(ctx context.Context, gateway, records string) error {

@@ -169,7 +169,7 @@ func (n *server) openIndexer(ctx context.Context) error {
 	}
 	n.indexer = s
 	n.later(s.Close)
-	return nil
+	return s.Enter(ctx)
 }
 
 func (n *server) listen(name, addr string, secure bool) (net.Listener, error) {

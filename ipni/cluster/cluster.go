@@ -122,6 +122,7 @@ const (
 	partitionPrefix = "Ncp" // one byte follows
 	leaseKey        = "Ncl"
 	timingKey       = "Nct"
+	foundingKey     = "Ncc"
 )
 
 // check is implemented by rows.

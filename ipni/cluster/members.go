@@ -30,6 +30,8 @@ type Member struct {
 	Weight   uint32   `json:"weight,omitempty"`   // share of the partitions, relative to others; 0 means 100
 	Frozen   bool     `json:"frozen,omitempty"`   // takes nothing new
 	Draining bool     `json:"draining,omitempty"` // hands over what it has
+	// Store names the records of the member, which other records under its id do not have.
+	Store string `json:"store,omitempty"`
 	// Incarnation counts how often the member joined, Beat its signs of life. Join and
 	// [Session.Beat] set them.
 	Incarnation uint64 `json:"incarnation"`
@@ -43,8 +45,8 @@ func (m *Member) check() error {
 	if err := CheckID(m.ID); err != nil {
 		return err
 	}
-	if len(m.URL) > 2048 || len(m.Roles) > 16 {
-		return errors.New("url or roles too long")
+	if len(m.URL) > 2048 || len(m.Roles) > 16 || len(m.Store) > maxName {
+		return errors.New("url, roles or store too long")
 	}
 	return nil
 }
@@ -127,7 +129,7 @@ func (m *Members) Join(ctx context.Context, self Member) (*Session, error) {
 	if err := m.agree(ctx); err != nil {
 		return nil, err
 	}
-	s := &Session{members: m, id: self.ID}
+	s := &Session{members: m, id: self.ID, store: self.Store}
 	start, incarnation := time.Now(), uint64(0)
 	err := update(ctx, m.store, memberPrefix+self.ID, func(row *Member, _ bool) (bool, error) {
 		next := self
@@ -189,7 +191,7 @@ func (m *Members) Forget(ctx context.Context, id string, wanted func(Member) boo
 // Session is the life of this process as a member.
 type Session struct {
 	members     *Members
-	id          string
+	id, store   string
 	incarnation uint64
 
 	mu   sync.Mutex
@@ -198,6 +200,9 @@ type Session struct {
 
 // ID returns the name of the member.
 func (s *Session) ID() string { return s.id }
+
+// Store returns the name of the member's records.
+func (s *Session) Store() string { return s.store }
 
 // Incarnation returns which of the lives of the member this is.
 func (s *Session) Incarnation() uint64 { return s.incarnation }

@@ -32,7 +32,7 @@ func Group(a *app.App) *cobra.Command {
 	return app.Group("ipni", "Look after the provider index: publishers, providers, what this node advertises",
 		c.statusCommand(), c.syncCommand(), c.listCommand(indexer.OpAllow), c.listCommand(indexer.OpBlock), c.listCommand(indexer.OpUnlist),
 		c.removeCommand(), c.importCommand(), c.freezeCommand(), c.advertiseCommand(),
-		c.membersCommand(), c.assignCommand(), c.drainCommand(), c.leaveCommand(),
+		c.membersCommand(), c.assignCommand(), c.drainCommand(), c.leaveCommand(), c.foundCommand(),
 		c.verifyCommand(), c.backupCommand(), c.restoreCommand(), c.coverageCommand())
 }
 

@@ -167,8 +167,18 @@ func (sh *Shard) Run(ctx context.Context, url string, follower Follower) error {
 		return errNowhere
 	}
 	self := cluster.Member{ID: sh.name(), URL: url, Weight: uint32(sh.o.Config.Weight)}
+	if err := sh.Enter(ctx); err != nil {
+		return err
+	}
 	if sh.replica != nil {
 		self.Roles = append(self.Roles, cluster.RoleStore)
+		var err error
+		if self.Store, err = sh.o.Store.Identity(ctx); err != nil {
+			return err
+		}
+		if err := sh.single(ctx, self.Store); err != nil {
+			return err
+		}
 	}
 	if follower != nil {
 		self.Roles = append(self.Roles, cluster.RoleIngest)

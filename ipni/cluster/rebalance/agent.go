@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"sync"
 	"time"
@@ -165,8 +166,13 @@ func (a *Agent) adapt(ctx context.Context, members []cluster.Status) error {
 	return nil
 }
 
-// found gives the partitions that have no row to this node, if it is a store.
+// found gives the partitions that have no row to this node, if it is a store, and that with which the cluster began
+// if that is known.
 func (a *Agent) found(ctx context.Context, members []cluster.Status) error {
+	of, err := a.table.Founding(ctx)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) || err == nil && of.Store != a.session.Store() {
+		return err
+	}
 	for _, m := range members {
 		if m.ID == a.session.ID() && m.Has(cluster.RoleStore) {
 			return a.table.Found(ctx, m.ID)

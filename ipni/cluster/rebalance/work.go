@@ -52,8 +52,8 @@ func (a *Agent) refill(ctx context.Context, p byte, j *job, from source) error {
 	if err != nil {
 		return err
 	}
-	if at.Since != j.since || at.Next != "" && !at.Done && at.key()[0] != p {
-		at = cursor{Since: j.since}
+	if at.Store != a.session.Store() || at.Since != j.since || at.Next != "" && !at.Done && at.key()[0] != p {
+		at = cursor{Since: j.since, Store: a.session.Store()}
 	}
 	work := &pull{to: a.replica, fill: j.fill, from: node, limit: a.limit, window: a.opts.Window, batch: a.opts.Batch, stall: a.members.Timing().Write}
 	whole := cluster.PartitionRange(p)
@@ -174,9 +174,10 @@ const cursorPrefix = "Ncf"
 
 // cursor is how far a fill has come.
 type cursor struct {
-	Since uint64 `json:"since"` // the epoch in which the copy began to fill
-	Next  string `json:"next"`  // the first key that was not compared, in hex; "" is the first of all
-	Done  bool   `json:"done"`  // all keys were compared
+	Since uint64 `json:"since"`           // the epoch in which the copy began to fill
+	Next  string `json:"next"`            // the first key that was not compared, in hex; "" is the first of all
+	Done  bool   `json:"done"`            // all keys were compared
+	Store string `json:"store,omitempty"` // that is filled
 }
 
 func (c cursor) key() dhash.Key {
