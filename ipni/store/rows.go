@@ -14,14 +14,12 @@ import (
 // The first byte of all keys, so that the rows can share a store with others, and the
 // second ones. docs/formats/ipni.md gives the grammar.
 const (
-	keySpace     = 'S'
-	kindFormat   = 'f'
-	kindTags     = 'n'
-	kindGroup    = 'g'
-	kindTag      = 't'
-	kindMeta     = 'm'
-	kindIdentity = 'i'
-	kindCluster  = 'c'
+	keySpace   = 'S'
+	kindFormat = 'f'
+	kindTags   = 'n'
+	kindGroup  = 'g'
+	kindTag    = 't'
+	kindMeta   = 'm'
 )
 
 const (

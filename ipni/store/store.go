@@ -104,6 +104,10 @@ func Open(ctx context.Context, values valuestore.Store, rows kv.Store, o *Option
 // Compact reports whether s is in compact mode.
 func (s *Store) Compact() bool { return s.o.Compact }
 
+// Rows returns where groups and metadata lie, for rows of others that are to be gone when those are: the keys "Si" and
+// "Sc" are not used here.
+func (s *Store) Rows() kv.Store { return s.kv }
+
 // Stats returns what was counted.
 func (s *Store) Stats() Stats {
 	return Stats{

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/hashstream/hashstream/ipni/cluster"
-	"github.com/hashstream/hashstream/ipni/store"
+	"github.com/hashstream/hashstream/ipni/cluster/local"
 )
 
 // Enter makes the records of this node part of what the nodes share, or says why they must not be: each node trusts
@@ -19,7 +19,7 @@ func (sh *Shard) Enter(ctx context.Context) error {
 	if sh.router == nil || sh.replica == nil {
 		return nil
 	}
-	own, err := sh.o.Store.Identity(ctx)
+	own, err := sh.records.Identity(ctx)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func (sh *Shard) Enter(ctx context.Context) error {
 // belong makes the records of this node those of the cluster that the table is of, which it founds if it is of none. earlier
 // is a member that joined before stores had names.
 func (sh *Shard) belong(ctx context.Context, table *cluster.Table, own string, earlier bool) (cluster.Founding, error) {
-	mine, err := sh.o.Store.Cluster(ctx)
+	mine, err := sh.records.Cluster(ctx)
 	if err != nil {
 		return cluster.Founding{}, err
 	}
@@ -62,7 +62,7 @@ func (sh *Shard) belong(ctx context.Context, table *cluster.Table, own string, e
 	if err != nil || mine == of.ID {
 		return of, err
 	}
-	empty, err := sh.o.Store.Empty(ctx)
+	empty, err := sh.records.Empty(ctx)
 	if err != nil {
 		return of, err
 	}
@@ -74,7 +74,7 @@ func (sh *Shard) belong(ctx context.Context, table *cluster.Table, own string, e
 		return of, fmt.Errorf("shard: this node has records that the nodes of ipni.state know nothing of, and would delete. To keep them, start this node first, on an empty ipni.state; "+
 			"else move them away (ipni.values) and start with none: %w", fs.ErrInvalid)
 	}
-	return of, sh.o.Store.SetCluster(ctx, of.ID)
+	return of, sh.records.SetCluster(ctx, of.ID)
 }
 
 // begin founds a cluster with the records of this node, if nobody else does. A table that has rows was founded before
@@ -84,7 +84,7 @@ func (sh *Shard) begin(ctx context.Context, table *cluster.Table, own string) (c
 	if err != nil {
 		return cluster.Founding{}, err
 	}
-	f := cluster.Founding{ID: store.NewID(), Store: own}
+	f := cluster.Founding{ID: local.NewID(), Store: own}
 	for _, row := range rows {
 		if row.Epoch > 0 {
 			f.Store = ""
@@ -112,15 +112,15 @@ func (sh *Shard) Found(ctx context.Context) error {
 	if len(others) > 0 {
 		return fmt.Errorf("shard: %s keep records by ipni.state; remove them first with 'hashstream ipni leave NODE' where one of them runs, or join them by starting this node: %w", strings.Join(others, ", "), fs.ErrInvalid)
 	}
-	own, err := sh.o.Store.Identity(ctx)
+	own, err := sh.records.Identity(ctx)
 	if err != nil {
 		return err
 	}
-	of := cluster.Founding{ID: store.NewID(), Store: own}
+	of := cluster.Founding{ID: local.NewID(), Store: own}
 	if err := cluster.NewTable(sh.o.State).Again(ctx, of, sh.name()); err != nil {
 		return err
 	}
-	return sh.o.Store.SetCluster(ctx, of.ID)
+	return sh.records.SetCluster(ctx, of.ID)
 }
 
 // single returns an error if another member that is alive has the same store, which a copied disk is. One that

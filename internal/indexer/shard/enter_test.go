@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashstream/hashstream/ipni"
 	"github.com/hashstream/hashstream/ipni/cluster"
+	"github.com/hashstream/hashstream/ipni/cluster/local"
 	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/ipni/store"
 	"github.com/hashstream/hashstream/ipni/valuestore"
@@ -61,7 +62,7 @@ func TestNewNodeBeforeTheOneWithRecords(t *testing.T) {
 		a := start(t, state, old, "a")
 		refused(t, end(t, a), fs.ErrInvalid, "start this node first, on an empty ipni.state")
 		time.Sleep(10 * time.Minute)
-		if empty, err := old.Empty(t.Context()); err != nil || empty {
+		if empty, err := local.New(old).Empty(t.Context()); err != nil || empty {
 			t.Errorf("the records are gone: %t, %v", empty, err)
 		}
 		if n := copies(t, state, "a"); len(n) > 0 {

@@ -68,7 +68,8 @@ type Shard struct {
 	o       Options
 	members *cluster.Members
 	router  *router.Router     // nil if the node is alone
-	replica *rebalance.Replica // nil without records
+	records *local.Node        // nil without records
+	replica *rebalance.Replica // the same, for writes
 	leases  *assign.Table
 
 	mu      sync.Mutex
@@ -85,7 +86,8 @@ func Open(o Options) (*Shard, error) {
 	}
 	sh := &Shard{o: o, held: map[peer.ID]bool{}, clients: map[reached]*storehttp.Client{}}
 	if o.Store != nil {
-		sh.replica = rebalance.NewReplica(local.New(o.Store), 0)
+		sh.records = local.New(o.Store)
+		sh.replica = rebalance.NewReplica(sh.records, 0)
 	}
 	switch {
 	case o.State == nil && o.Store == nil:
@@ -173,7 +175,7 @@ func (sh *Shard) Run(ctx context.Context, url string, follower Follower) error {
 	if sh.replica != nil {
 		self.Roles = append(self.Roles, cluster.RoleStore)
 		var err error
-		if self.Store, err = sh.o.Store.Identity(ctx); err != nil {
+		if self.Store, err = sh.records.Identity(ctx); err != nil {
 			return err
 		}
 		if err := sh.single(ctx, self.Store); err != nil {

@@ -1,4 +1,4 @@
-package store_test
+package local_test
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/ipni/cluster/local"
 	"github.com/hashstream/hashstream/ipni/dhash"
 	"github.com/hashstream/hashstream/ipni/store"
 	"github.com/hashstream/hashstream/ipni/valuestore"
@@ -25,11 +26,11 @@ func TestIdentity(t *testing.T) {
 		}
 	}
 	values, rows := memkv.New(), memkv.New()
-	open := func() *store.Store {
+	open := func() *local.Node {
 		t.Helper()
 		s, err := store.Open(ctx, kvstore.New(values), rows, nil)
 		check(err)
-		return s
+		return local.New(s)
 	}
 	first, err := open().Identity(ctx)
 	check(err)
@@ -39,7 +40,7 @@ func TestIdentity(t *testing.T) {
 	if of, err := open().Cluster(ctx); err != nil || of != "" {
 		t.Errorf("a new store is of %q, %v", of, err)
 	}
-	id := store.NewID()
+	id := local.NewID()
 	check(open().SetCluster(ctx, id))
 	if of, err := open().Cluster(ctx); err != nil || of != id {
 		t.Errorf("of %q, want %q, %v", of, id, err)

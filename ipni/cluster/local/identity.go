@@ -1,4 +1,4 @@
-package store
+package local
 
 import (
 	"context"
@@ -13,6 +13,12 @@ import (
 	"github.com/hashstream/hashstream/ipni/valuestore"
 )
 
+// Keys among the rows of the store, as docs/formats/ipni.md gives them.
+const (
+	identityKey = "Si"
+	clusterKey  = "Sc"
+)
+
 // idSize is the size of the names of stores and clusters, in bytes.
 const idSize = 16
 
@@ -25,9 +31,9 @@ func NewID() string {
 
 // Identity returns the name that no other store has. It is made when it is first asked for, and gone when the
 // records are: so whoever remembers it can tell that they are.
-func (s *Store) Identity(ctx context.Context) (string, error) {
+func (n *Node) Identity(ctx context.Context) (string, error) {
 	var id string
-	err := s.kv.Update(ctx, []byte{keySpace, kindIdentity}, func(old []byte) (_ []byte, err error) {
+	err := n.store.Rows().Update(ctx, []byte(identityKey), func(old []byte) (_ []byte, err error) {
 		if old == nil {
 			old, _ = hex.DecodeString(NewID())
 		}
@@ -35,14 +41,14 @@ func (s *Store) Identity(ctx context.Context) (string, error) {
 		return old, err
 	})
 	if err != nil {
-		return "", fmt.Errorf("store: identity: %w", err)
+		return "", fmt.Errorf("local: identity: %w", err)
 	}
 	return id, nil
 }
 
 // Cluster returns the name of the cluster that the records belong to, "" if they belong to none.
-func (s *Store) Cluster(ctx context.Context) (string, error) {
-	b, err := s.kv.Get(ctx, []byte{keySpace, kindCluster})
+func (n *Node) Cluster(ctx context.Context) (string, error) {
+	b, err := n.store.Rows().Get(ctx, []byte(clusterKey))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
@@ -51,20 +57,20 @@ func (s *Store) Cluster(ctx context.Context) (string, error) {
 		id, err = nameOf(b)
 	}
 	if err != nil {
-		return "", fmt.Errorf("store: cluster: %w", err)
+		return "", fmt.Errorf("local: cluster: %w", err)
 	}
 	return id, nil
 }
 
 // SetCluster makes the records those of a cluster with a name as of [NewID].
-func (s *Store) SetCluster(ctx context.Context, id string) error {
+func (n *Node) SetCluster(ctx context.Context, id string) error {
 	b, err := hex.DecodeString(id)
 	if err != nil || len(b) != idSize {
-		return fmt.Errorf("store: set cluster %q: %w", id, fs.ErrInvalid)
+		return fmt.Errorf("local: set cluster %q: %w", id, fs.ErrInvalid)
 	}
-	err = s.kv.Update(ctx, []byte{keySpace, kindCluster}, func([]byte) ([]byte, error) { return b, nil })
+	err = n.store.Rows().Update(ctx, []byte(clusterKey), func([]byte) ([]byte, error) { return b, nil })
 	if err != nil {
-		return fmt.Errorf("store: set cluster: %w", err)
+		return fmt.Errorf("local: set cluster: %w", err)
 	}
 	return nil
 }
@@ -77,12 +83,12 @@ func nameOf(b []byte) (string, error) {
 }
 
 // Empty reports whether the store holds neither records nor metadata.
-func (s *Store) Empty(ctx context.Context) (bool, error) {
-	for _, err := range s.ExportSealed(ctx, valuestore.Everything()) {
+func (n *Node) Empty(ctx context.Context) (bool, error) {
+	for _, err := range n.store.ExportSealed(ctx, valuestore.Everything()) {
 		return false, err
 	}
 	all := valuestore.Everything()
-	for _, err := range s.ExportMetadata(ctx, dhash.MetadataKey(all.From), dhash.MetadataKey(all.To)) {
+	for _, err := range n.store.ExportMetadata(ctx, dhash.MetadataKey(all.From), dhash.MetadataKey(all.To)) {
 		return false, err
 	}
 	return true, nil
