@@ -97,6 +97,7 @@ type Result struct {
 	Missing  bool // entries are still to be had
 	Deferred bool // because the node is frozen
 
+	gone   bool // the context was removed later
 	ops    []kv.Op
 	unlock func() // the context, or nil
 }
@@ -163,7 +164,7 @@ func (ap *Applier) decide(ctx context.Context, it *Item, c ipni.Context, src Sou
 	case a.Remove:
 		return ap.remove(ctx, it, c, st)
 	case it.Removed || it.Order < st.RemovedAt:
-		return Result{Status: state.Skipped, Reason: "the context was removed later", Heeded: true}, nil
+		return Result{Status: state.Skipped, Reason: "the context was removed later", Heeded: true, gone: true}, nil
 	case len(a.Metadata) == 0 && a.Entries.Defined():
 		return Result{Status: state.Skipped, Reason: "entries without metadata", Heeded: true}, nil
 	case len(a.Metadata) == 0 || len(a.ContextID) == 0 && !a.Entries.Defined(): // addresses, or extended providers of the chain
