@@ -181,7 +181,7 @@ func (in *Ingester) load(ctx context.Context, first bool) error {
 		if !first || p.ContactAt.IsZero() {
 			t.headAt = now
 		}
-		if in.walker.Stopped(&p, now) {
+		if in.o.Stopped(&p, now) {
 			t.headAt = settings.Never()
 		}
 		t.due = now

@@ -245,7 +245,7 @@ func (in *Ingester) finish(t *task, wants uint64, out walk.Outcome) {
 	case out.Damaged != nil: // it may be repaired by other means
 		t.harmed++
 		t.due = now.Add(settings.Backoff(t.harmed, time.Second, in.o.PollRetry))
-	case out.Err != nil && in.walker.Stopped(&out.Publisher, now):
+	case out.Err != nil && in.o.Stopped(&out.Publisher, now):
 		t.headAt, t.due = settings.Never(), settings.Never()
 		if !t.known {
 			in.dropTask(t)

@@ -178,3 +178,8 @@ func (t Trace) TellFailed(id peer.ID, err error) {
 		t.Failed(id, err)
 	}
 }
+
+// Stopped reports whether a publisher was silent for so long that it is left alone.
+func (o *Options) Stopped(p *state.Publisher, now time.Time) bool {
+	return p.Tries > 0 && now.Sub(Later(p.ContactAt, p.WantedAt)) >= o.StopAfter
+}

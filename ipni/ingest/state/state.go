@@ -77,6 +77,20 @@ type Publisher struct {
 	LastAdTime time.Time
 }
 
+// Count keeps the numbers that status shows, as an advertisement got a row.
+func (p *Publisher) Count(c cid.Cid, row Ad) {
+	p.Tries, p.Error = 0, ""
+	if row.Status == Pending {
+		return
+	}
+	p.Ads++
+	p.Multihash += row.Count
+	if row.Status == Skipped {
+		p.Skips++
+	}
+	p.LastAd, p.LastAdTime = c, row.At
+}
+
 // Gap is a part of a chain that is to be processed: From and what is older, before Stop.
 // Segments of it are processed from the newest to the oldest.
 type Gap struct {
@@ -99,6 +113,22 @@ type Gap struct {
 	Tries   uint64 // failures since the last success
 	RetryAt time.Time
 	Since   time.Time // of the first failure
+}
+
+// Pick returns the gap to be worked on: the newest that does not wait, those that are read again last.
+// It returns nil if all wait.
+func Pick(gaps []*Gap, now time.Time) *Gap {
+	var again *Gap
+	for _, g := range gaps {
+		switch {
+		case g.Parked || g.RetryAt.After(now):
+		case !g.Resync:
+			return g
+		case again == nil:
+			again = g
+		}
+	}
+	return again
 }
 
 // Top returns the order of the newest advertisement that is left.

@@ -81,23 +81,9 @@ func (tn *turn) allowed(a *ad.Ad) bool { return tn.w.lists.CheckAd(tn.v.ID, a) =
 // commit writes what becomes of an advertisement with more.
 func (tn *turn) commit(ctx context.Context, it *item, src apply.Source, res apply.Result, more []kv.Op) error {
 	return tn.w.applier.Commit(ctx, &it.Item, src, res, tn.lag(), func(row state.Ad) []kv.Op {
-		tn.count(it.CID, row)
+		tn.row.Count(it.CID, row)
 		return append(more, state.PutPublisher(&tn.row))
 	})
-}
-
-// count keeps the numbers that status shows.
-func (tn *turn) count(c cid.Cid, row state.Ad) {
-	tn.row.Tries, tn.row.Error = 0, ""
-	if row.Status == state.Pending {
-		return
-	}
-	tn.row.Ads++
-	tn.row.Multihash += row.Count
-	if row.Status == state.Skipped {
-		tn.row.Skips++
-	}
-	tn.row.LastAd, tn.row.LastAdTime = c, row.At
 }
 
 func (tn *turn) lag() uint64 { return state.Lag(tn.gaps) }

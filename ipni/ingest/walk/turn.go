@@ -237,33 +237,13 @@ func (tn *turn) work(ctx context.Context) error {
 			return err
 		}
 	}
-	if g := tn.pick(time.Now()); g != nil {
+	if g := state.Pick(tn.gaps, time.Now()); g != nil {
 		return tn.workGap(ctx, g)
 	}
 	if !tn.retry.After(time.Now()) || tn.deferred && !tn.w.frozen() {
 		return tn.retries(ctx)
 	}
 	return nil
-}
-
-// pick returns the gap to be worked on: the newest, those that are read again last.
-func (tn *turn) pick(now time.Time) *state.Gap {
-	var again *state.Gap
-	for _, g := range tn.gaps {
-		switch {
-		case g.Parked || g.RetryAt.After(now):
-		case !g.Resync:
-			return g
-		case again == nil:
-			again = g
-		}
-	}
-	return again
-}
-
-// Stopped reports whether a publisher was silent for so long that it is left alone.
-func (w *Walker) Stopped(p *state.Publisher, now time.Time) bool {
-	return p.Tries > 0 && now.Sub(settings.Later(p.ContactAt, p.WantedAt)) >= w.o.StopAfter
 }
 
 // failed records that the publisher did not do what it should.
@@ -274,7 +254,7 @@ func (tn *turn) failed(ctx context.Context, err error) error {
 	was := tn.row.Inactive
 	tn.row.Inactive = now.Sub(settings.Later(tn.row.ContactAt, tn.row.WantedAt)) >= tn.w.o.InactiveAfter
 	tn.v.Close()
-	if tn.row.ContactAt.IsZero() && tn.w.Stopped(&tn.row, now) {
+	if tn.row.ContactAt.IsZero() && tn.w.o.Stopped(&tn.row, now) {
 		return tn.w.state.Batch(ctx, state.DropPublisher(tn.v.ID))
 	}
 	ops := []kv.Op{state.PutPublisher(&tn.row)}
