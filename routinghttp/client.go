@@ -35,7 +35,7 @@ const (
 	firstPause           = 100 * time.Millisecond
 	lastPause            = 2 * time.Second
 	maxWait              = 10 * time.Second // that a server may ask for; who asks for more is not asked again
-	maxReason            = 256 // bytes of an explanation that are kept
+	maxReason            = 256              // bytes of an explanation that are kept
 	maxRedirects         = 3
 	firstLine            = 4 << 10
 
