@@ -42,7 +42,7 @@ func (s *Service) openIngest(context.Context) error {
 		Unaddressed:  s.chains.mirror != nil && s.chains.mode != "publisher",
 		Owns:         s.shard.Owns,
 		Slice:        slice,
-		Frozen:       s.full,
+		Frozen:       func() bool { return s.full() || s.shard.Full() },
 		Workers:      c.Workers,
 		AdRate:       c.Rate,
 		EntryRate:    c.EntryRate,
@@ -66,7 +66,7 @@ func (s *Service) runIngest(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("ingest.gossip_peers: %w", err)
 		}
-		go gossip.Listen(ctx, s.chains.host, s.ingester, s.log)
+		go gossip.Listen(ctx, s.chains.host, handing{announced{s.ingester}, s.shard}.Announce, s.log)
 		go gossip.Meet(ctx, s.chains.host, peers, s.log)
 	}
 	return s.ingester.Run(ctx)

@@ -194,7 +194,8 @@ func checkShared(c config.Config) error {
 
 // openShard makes the node one of a cluster, if it shares a state.
 func (s *Service) openShard(context.Context) error {
-	o := shard.Options{Config: s.config.Shard, Store: s.store, ID: s.id, Full: s.full, Version: s.node.Version, Log: s.log, Written: s.node.Metrics.Written}
+	o := shard.Options{Config: s.config.Shard, Store: s.store, ID: s.id, Full: s.full, Version: s.node.Version, Log: s.log, Written: s.node.Metrics.Written,
+		Unaddressed: s.config.Mirror.Store != "" && s.config.Mirror.Read != "publisher"}
 	if backends.Shared(s.config.IPNI.State) {
 		o.State = s.state
 	}

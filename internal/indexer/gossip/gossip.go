@@ -14,10 +14,11 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
+	"golang.org/x/sync/errgroup"
 
-	"github.com/hashstream/hashstream/ipni/ingest"
 	"github.com/hashstream/hashstream/p2p"
 )
 
@@ -61,20 +62,34 @@ func Meet(ctx context.Context, host *p2p.Host, others []peer.AddrInfo, log *slog
 	}
 }
 
-// Listen takes announcements from the gossip topic until ctx ends.
-func Listen(ctx context.Context, host *p2p.Host, ingester *ingest.Ingester, log *slog.Logger) {
+// pending is how many announcements wait at once for somebody to follow their publisher, where nodes
+// share publishers. More than that are let go: publishers announce again.
+const pending = 32
+
+// Listen gives announcements of the gossip topic to announce until ctx ends.
+func Listen(ctx context.Context, host *p2p.Host, announce func(ctx context.Context, ad cid.Cid, publisher peer.AddrInfo) error, log *slog.Logger) {
 	topic, err := host.Join(p2p.MainTopic)
 	if err != nil {
 		log.Error("gossip", "error", err)
 		return
 	}
 	defer topic.Close()
+	var work errgroup.Group
+	work.SetLimit(pending)
+	defer func() { _ = work.Wait() }() // failures are logged
 	for m, err := range topic.All(ctx) {
-		if err == nil {
-			err = ingester.Announce(ctx, m.CID, peer.AddrInfo{ID: m.Publisher, Addrs: m.Addrs})
-		}
-		if err != nil && ctx.Err() == nil {
+		if err != nil {
 			log.Debug("gossip", "error", err)
+			continue
+		}
+		taken := work.TryGo(func() error {
+			if err := announce(ctx, m.CID, peer.AddrInfo{ID: m.Publisher, Addrs: m.Addrs}); err != nil && ctx.Err() == nil {
+				log.Debug("gossip", "publisher", m.Publisher.String(), "error", err)
+			}
+			return nil
+		})
+		if !taken {
+			log.Debug("gossip", "publisher", m.Publisher.String(), "error", "too many announcements at once")
 		}
 	}
 }

@@ -43,8 +43,12 @@ func (sh *Shard) Owns(id peer.ID) bool {
 // work follows a publisher until its lease is lost or wanted elsewhere.
 func (sh *Shard) work(ctx context.Context, l *assign.Lease, follower Follower) {
 	sh.hold(l.Publisher, true)
-	if st, err := follower.Status(ctx, l.Publisher); err == nil && len(st.Publisher.Addrs) > 0 {
-		if err := follower.Announce(ctx, cid.Undef, st.Publisher); err != nil {
+	publisher := peer.AddrInfo{ID: l.Publisher}
+	if st, err := follower.Status(ctx, l.Publisher); err == nil {
+		publisher = st.Publisher
+	}
+	if len(publisher.Addrs) > 0 || sh.o.Unaddressed {
+		if err := follower.Announce(ctx, cid.Undef, publisher); err != nil {
 			sh.o.Log.Warn("publisher", "publisher", l.Publisher.String(), "error", err)
 		}
 	}
@@ -86,8 +90,8 @@ func (sh *Shard) Announce(ctx context.Context, follower Follower, ad cid.Cid, pu
 	if !errors.Is(err, ingest.ErrElsewhere) {
 		return err
 	}
-	if err := sh.leases.Add(ctx, publisher.ID); err != nil {
-		return err
+	if err := sh.leases.Add(ctx, publisher.ID); err != nil || len(publisher.Addrs) == 0 {
+		return err // without an address there is nothing to tell: who gets the lease knows where the chain is
 	}
 	ctx, cancel := context.WithTimeout(ctx, handTime)
 	defer cancel()

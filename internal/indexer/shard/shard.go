@@ -16,7 +16,9 @@ import (
 	"log/slog"
 	"net/http"
 	neturl "net/url"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -45,8 +47,10 @@ type Options struct {
 	Token   string                              // that nodes and writers show; empty lets in this machine alone
 	Full    func() bool                         // the disk of the records takes no more
 	Written func(*http.Request, storehttp.Done) // called after each write
-	Version string
-	Log     *slog.Logger // default: none
+	// Unaddressed says that chains can be had of publishers without an address, of a mirror.
+	Unaddressed bool
+	Version     string
+	Log         *slog.Logger // default: none
 }
 
 // Follower follows the chains of publishers, as [ingest.Ingester] does.
@@ -71,6 +75,7 @@ type Shard struct {
 	records *local.Node        // nil without records
 	replica *rebalance.Replica // the same, for writes
 	leases  *assign.Table
+	full    atomic.Bool // see Full
 
 	mu      sync.Mutex
 	session *cluster.Session // once the node has joined
@@ -165,6 +170,9 @@ func (sh *Shard) Run(ctx context.Context, url string, follower Follower) error {
 	if sh.o.Config.URL != "" {
 		url = sh.o.Config.URL
 	}
+	if url == "" && follower != nil {
+		return fmt.Errorf("shard: shard.listen is needed for others to pass announcements on to this node: %w", fs.ErrInvalid)
+	}
 	if u, err := neturl.Parse(url); err == nil && unspecified(u.Host) {
 		return errNowhere
 	}
@@ -229,12 +237,19 @@ func together(ctx context.Context, parts []func(context.Context) error) error {
 	return context.Cause(ctx)
 }
 
+// Full reports whether the disk of a node that keeps records is so full that nobody may bring more:
+// each write goes to all copies.
+func (sh *Shard) Full() bool { return sh.full.Load() }
+
 // watch tells the others when this node takes no more, and keeps an eye on them, so that it is known
 // who is dead when somebody asks.
 func (sh *Shard) watch(ctx context.Context, session *cluster.Session) error {
 	frozen := false
 	for tick := time.NewTicker(5 * time.Second); ; {
-		if _, err := sh.members.List(ctx); err != nil && ctx.Err() == nil {
+		members, err := sh.members.List(ctx)
+		if err == nil {
+			sh.full.Store(slices.ContainsFunc(members, func(m cluster.Status) bool { return m.Alive && m.Frozen && m.Has(cluster.RoleStore) }))
+		} else if ctx.Err() == nil {
 			sh.o.Log.Warn("members", "error", err)
 		}
 		if now := sh.o.Full(); now != frozen {
