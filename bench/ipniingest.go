@@ -21,7 +21,7 @@ import (
 const publishers = 4
 
 // ingesting has a node take chains from this machine.
-var ingesting = []string{"HASHSTREAM_IPNI_ROLES=ingest,store,find", "HASHSTREAM_INGEST_ALLOW_PRIVATE=true"}
+var ingesting = []string{"HASHSTREAM_IPNI_ROLES=ingest,store,find", "HASHSTREAM_INGEST_ALLOW_PRIVATE=true", "HASHSTREAM_INGEST_FREEZE_AT=100"}
 
 // ingestChains announces chains to a node and waits until they are indexed, and what was written
 // is merged.

@@ -16,6 +16,7 @@ const alone = `
 roles = ["ingest", "store", "find"]
 [ingest]
 allow_private = true
+freeze_at = 100
 [p2p]
 listen = ["/ip4/127.0.0.1/tcp/0"]
 [find]
