@@ -163,6 +163,16 @@ func state(p ingesthttp.PublisherStatus) string {
 	return "up to date"
 }
 
+// tellFrozen says why entries are not there although all was read.
+func (a commands) tellFrozen(ctx context.Context, peer string) error {
+	var report indexer.Report
+	err := a.do(ctx, indexer.Request{Op: indexer.OpStatus, Peer: peer}, &report)
+	if err == nil && report.Frozen {
+		a.Notef("the node is frozen and takes no entries, which are read when it is not any more: its disk is %.0f %% full (ingest.freeze_at), or see 'hashstream ipni freeze'", report.Disk)
+	}
+	return err
+}
+
 func (a commands) syncCommand() *cobra.Command {
 	r := indexer.Request{Op: indexer.OpSync}
 	cmd := &cobra.Command{
@@ -175,7 +185,10 @@ func (a commands) syncCommand() *cobra.Command {
 		Annotations: app.Interruptible("the node goes on by itself"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.Peer = args[0]
-			return a.forPeer(cmd.Context(), r)
+			if err := a.forPeer(cmd.Context(), r); err != nil {
+				return err
+			}
+			return a.tellFrozen(cmd.Context(), r.Peer)
 		},
 	}
 	cmd.Flags().StringVar(&r.Addr, "addr", "", "multiaddr of the publisher, if it is not known yet")
