@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -220,7 +221,10 @@ func many(t testing.TB, n int) (results []ipni.Result) {
 	return results
 }
 
-func TestLimits(t *testing.T) {
+// Time stands still while an answer is made: lines would be sent before the error if it took long.
+func TestLimits(t *testing.T) { synctest.Test(t, testLimits) }
+
+func testLimits(t *testing.T) {
 	f := finder{results: many(t, 150)}
 	for _, tt := range []struct {
 		accept string
