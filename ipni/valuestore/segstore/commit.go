@@ -22,7 +22,7 @@ const rest = time.Second
 func (s *Store) committer() {
 	for {
 		var rested <-chan time.Time
-		if s.table().Size() >= s.tableSize/16 {
+		if s.worthSegment(s.table()) {
 			rested = time.After(rest)
 		}
 		select {
@@ -40,9 +40,12 @@ func (s *Store) committer() {
 	}
 }
 
+// worthSegment reports whether a store that rests makes a segment of a table: of a sixteenth of a full one,
+// or writers that pause would leave many small segments.
+func (s *Store) worthSegment(t *memory) bool { return t.Size() >= s.tableSize/16 }
+
 // settle has a segment made of the table, if that need not wait: a store that rests does not
-// keep records twice, in a log and in memory, and has less to read when it is opened. Less than a
-// sixteenth of a table stays, or writers that pause would leave many small segments.
+// keep records twice, in a log and in memory, and has less to read when it is opened.
 func (s *Store) settle() {
 	if _, err := s.rotate(maxTables); err != nil {
 		s.slog.Error("log of the value store cannot be closed", "err", err)

@@ -48,11 +48,35 @@ func (s *Store) mergeOnce() (did bool, again time.Duration) {
 		s.mergeFirst(v, i, v.Plans(i))
 		return true, 0
 	}
-	did, again = s.tidy(v)
-	if wait := s.nextTry(); again == 0 || wait > 0 && wait < again {
-		again = wait
+	wait := s.resting(v)
+	if wait == 0 {
+		if i := v.Uneven(s.waits); i >= 0 {
+			s.mergeFirst(v, i, v.Evens(i))
+			return true, 0
+		}
 	}
-	return did, again
+	did, again = s.tidy(v)
+	return did, soonest(soonest(again, wait), s.nextTry())
+}
+
+// soonest returns the lesser of two waits, of which 0 is none.
+func soonest(a, b time.Duration) time.Duration {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// resting returns when to ask again whether the store rests, 0 if it does. While it is written, partitions
+// need not have merged the same segments: merges of more of them at once write less.
+func (s *Store) resting(v *version) time.Duration {
+	if len(v.Tables) > 1 || s.worthSegment(v.Tables[0]) {
+		return rest
+	}
+	if n := len(v.L0); n > 0 {
+		return max(rest-time.Since(v.L0[n-1].Born), 0)
+	}
+	return 0
 }
 
 // mergeFirst does the first merge of a partition that can be done, and reports that another one would have been better.

@@ -100,6 +100,49 @@ func TestRest(t *testing.T) {
 	}
 }
 
+// TestEven leaves a store whose partitions have not all merged the same: what some have merged does not stay
+// for the sake of the others.
+func TestEven(t *testing.T) {
+	s := openStore(t, t.TempDir(), &Options{Memory: 3 << 20, Partitions: 4, Reserve: -1})
+	defer s.Close()
+	flushed := func(from int) {
+		t.Helper()
+		tagged(t, s, 1, from, 1000)
+		if err := s.flushAll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flushed(0)
+	flushed(1000)
+	s.merging.Lock()
+	v := s.acquire()
+	err := s.merge(v, v.Plan(2))
+	s.release(v)
+	s.merging.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	flushed(2000)
+	if st := s.Stats(); st.Segments != 4 {
+		t.Fatalf("%+v", st)
+	}
+	before := s.Stats()
+	until(t, s, "merging", func(st Stats) bool { return st.Records == 3000 })
+	if st := s.Stats(); st.Segments != 5 || st.Bytes > before.Bytes*9/10 { // a run of each partition, and what none merged
+		t.Errorf("%+v, before %+v", st, before)
+	}
+	n := 0
+	for _, err := range s.Range(t.Context(), valuestore.Everything()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	if n != 3000 {
+		t.Errorf("%d records", n)
+	}
+}
+
 // TestRemoveFew removes so little that nothing is rewritten for it, and reads skip it.
 func TestRemoveFew(t *testing.T) {
 	dir := t.TempDir()

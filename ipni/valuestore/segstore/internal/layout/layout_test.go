@@ -60,6 +60,38 @@ func TestBursts(t *testing.T) {
 	}
 }
 
+// TestUneven wants the partitions that are behind others to merge what those have, and no more.
+func TestUneven(t *testing.T) {
+	l := Layout{Parts: make([]Part, 3), Full: 100}
+	for i := range uint64(4) {
+		l.L0 = append(l.L0, &File{Number: 10 + i, Bytes: 50})
+	}
+	if i := l.Uneven(none); i != -1 {
+		t.Errorf("partition %d, where none has merged any", i)
+	}
+	l.Apply(l.merge(1, 0, 0, 1, l.Pending(1)[:2]), &File{Number: 20, Level: 1})
+	for want := range 3 {
+		i := l.Uneven(none)
+		if want == 1 {
+			continue
+		}
+		if i != want || len(l.L0) != 4 {
+			t.Fatalf("partition %d, %d segments", i, len(l.L0))
+		}
+		plans := l.Evens(i)
+		if m := plans[0]; len(plans) != 2 || len(m.Inputs) != 2 || m.Floor != 11 || plans[1].Floor != 10 {
+			t.Fatalf("%+v", plans)
+		}
+		if got := l.Uneven(func(part int) bool { return part == i }); got == i {
+			t.Error("it is not skipped")
+		}
+		l.Apply(plans[0], &File{Number: 21 + uint64(i), Level: 1})
+	}
+	if i := l.Uneven(none); i != -1 || len(l.L0) != 2 || len(l.Pending(0)) != 2 {
+		t.Errorf("partition %d, %d segments", i, len(l.L0))
+	}
+}
+
 // TestSmaller wants plans for less room, and a run in the middle to be written again in its place.
 func TestSmaller(t *testing.T) {
 	l := Layout{Parts: make([]Part, 1)}

@@ -51,6 +51,26 @@ func (l Layout) Behind(skip func(part int) bool) int {
 	return worst
 }
 
+// Uneven returns a partition that has yet to merge what others have merged, without those that skip names, or -1.
+// The segments of the whole range that it keeps take the space of the others twice.
+func (l Layout) Uneven(skip func(part int) bool) int {
+	floor := l.floor()
+	for i := range l.Parts {
+		if p := l.Pending(i); len(p) > 0 && p[0].Number <= floor && !skip(i) {
+			return i
+		}
+	}
+	return -1
+}
+
+// floor returns the last segment of the whole range that a partition has merged.
+func (l Layout) floor() (most uint64) {
+	for _, p := range l.Parts {
+		most = max(most, p.Floor)
+	}
+	return most
+}
+
 // Merge is segments that become a run.
 type Merge struct {
 	Part   int
@@ -74,7 +94,9 @@ func (l Layout) merge(i, keep, runs, level int, pending []*File) Merge {
 
 // Plan returns the merge of a partition: the segments of the whole range, and with them the runs of the
 // first level if there are enough of them, then those of the next.
-func (l Layout) Plan(i int) Merge {
+func (l Layout) Plan(i int) Merge { return l.plan(i, l.Pending(i)) }
+
+func (l Layout) plan(i int, pending []*File) Merge {
 	runs := l.Parts[i].Runs
 	keep, level := len(runs), 1
 	for keep > 0 {
@@ -88,7 +110,7 @@ func (l Layout) Plan(i int) Merge {
 		keep -= n
 		level++
 	}
-	return l.merge(i, keep, len(runs)-keep, level, l.Pending(i))
+	return l.merge(i, keep, len(runs)-keep, level, pending)
 }
 
 // Whole returns the merge of all that a partition has.
@@ -102,14 +124,26 @@ func (l Layout) Whole(i int) Merge {
 
 // Plans returns the planned merge of a partition, and then smaller ones that get less far but
 // need less room: of segments of the whole range alone, and of fewer of them.
-func (l Layout) Plans(i int) []Merge {
-	plans := []Merge{l.Plan(i)}
-	n := len(l.Pending(i))
+func (l Layout) Plans(i int) []Merge { return l.plans(i, l.Pending(i)) }
+
+// Evens returns as Plans does the merges after which a partition has what others have.
+func (l Layout) Evens(i int) []Merge {
+	pending, floor := l.Pending(i), l.floor()
+	n := 0
+	for n < len(pending) && pending[n].Number <= floor {
+		n++
+	}
+	return l.plans(i, pending[:n])
+}
+
+func (l Layout) plans(i int, pending []*File) []Merge {
+	plans := []Merge{l.plan(i, pending)}
+	n := len(pending)
 	if plans[0].Runs == 0 {
 		n /= 2
 	}
 	for ; n > 0; n /= 2 {
-		plans = append(plans, l.merge(i, len(l.Parts[i].Runs), 0, 1, l.Pending(i)[:n]))
+		plans = append(plans, l.merge(i, len(l.Parts[i].Runs), 0, 1, pending[:n]))
 	}
 	return plans
 }
