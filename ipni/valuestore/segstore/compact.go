@@ -44,16 +44,10 @@ func (s *Store) mergeOnce() (did bool, again time.Duration) {
 	defer s.merging.Unlock()
 	v := s.acquire()
 	defer s.release(v)
-	if i := v.Behind(s.waits); i >= 0 {
-		s.mergeFirst(v, i, v.Plans(i))
-		return true, 0
-	}
 	wait := s.resting(v)
-	if wait == 0 {
-		if i := v.Uneven(s.waits); i >= 0 {
-			s.mergeFirst(v, i, v.Evens(i))
-			return true, 0
-		}
+	if plans := v.Next(wait == 0, s.waits); len(plans) > 0 {
+		s.mergeFirst(v, plans)
+		return true, 0
 	}
 	did, again = s.tidy(v)
 	return did, soonest(soonest(again, wait), s.nextTry())
@@ -80,7 +74,8 @@ func (s *Store) resting(v *version) time.Duration {
 }
 
 // mergeFirst does the first merge of a partition that can be done, and reports that another one would have been better.
-func (s *Store) mergeFirst(v *version, i int, plans []layout.Merge) {
+func (s *Store) mergeFirst(v *version, plans []layout.Merge) {
+	i := plans[0].Part
 	var best error
 	for _, plan := range plans {
 		err := s.merge(v, plan)

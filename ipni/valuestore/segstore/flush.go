@@ -74,7 +74,7 @@ func (s *Store) writeSegment(v *version, sources []segment.Source, level int, bo
 	if err != nil {
 		return nil, err
 	}
-	n, err := s.copyRecords(w, v, sources, bottom)
+	n, err := v.Copy(s.ctx, w, sources, bottom)
 	if err != nil || n == 0 {
 		w.Abort()
 		return nil, err
@@ -86,22 +86,4 @@ func (s *Store) writeSegment(v *version, sources []segment.Source, level int, bo
 	}
 	s.written.Add(seg.Size())
 	return &layout.File{Segment: seg, Number: number, Bytes: seg.Size(), Level: level, Gen: v.Gen, Born: time.Now()}, nil
-}
-
-func (s *Store) copyRecords(w *segment.Writer, v *version, sources []segment.Source, bottom bool) (n int, err error) {
-	m := segment.NewMerge(sources)
-	removed := v.Removed.Flat()
-	for r := m.Next(); r != nil; r = m.Next() {
-		if n&1023 == 1023 && s.ctx.Err() != nil {
-			return n, s.ctx.Err()
-		}
-		if bottom && r.Gone || removed.Has(r.Tag) {
-			continue
-		}
-		if err := w.Add(r); err != nil {
-			return n, err
-		}
-		n++
-	}
-	return n, m.Err()
 }

@@ -83,7 +83,7 @@ func TestSmallerMerge(t *testing.T) {
 	}
 	s.merging.Lock()
 	v := s.acquire()
-	s.mergeFirst(v, 0, v.Plans(0))
+	s.mergeFirst(v, v.Plans(0))
 	s.release(v)
 	s.merging.Unlock()
 	v = s.acquire()

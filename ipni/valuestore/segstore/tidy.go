@@ -34,7 +34,7 @@ func (s *Store) tidy(v *version) (did bool, again time.Duration) {
 	}
 	if i := v.MostlyDead(s.turn, s.waits); i >= 0 {
 		s.turn = (i + 1) % len(v.Parts)
-		s.mergeFirst(v, i, v.Rewrites(i))
+		s.mergeFirst(v, v.Rewrites(i))
 		return true, 0
 	}
 	if v.Removed.Empty() || !due {
@@ -103,7 +103,7 @@ func (s *Store) renew(v *version) bool {
 	if i < 0 {
 		return false
 	}
-	s.mergeFirst(v, i, v.Rewrites(i))
+	s.mergeFirst(v, v.Rewrites(i))
 	s.renewed = time.Now().Add(tidyShare * time.Since(begun))
 	return true
 }

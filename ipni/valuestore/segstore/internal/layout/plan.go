@@ -71,6 +71,18 @@ func (l Layout) floor() (most uint64) {
 	return most
 }
 
+// Next returns the merges of the partition that most needs one, without those that skip names: the best one, and
+// those to try if it cannot be done; nil if none needs any. rests says that the store does.
+func (l Layout) Next(rests bool, skip func(part int) bool) []Merge {
+	if i := l.Behind(skip); i >= 0 {
+		return l.Plans(i)
+	}
+	if i := l.Uneven(skip); rests && i >= 0 {
+		return l.Evens(i)
+	}
+	return nil
+}
+
 // Merge is segments that become a run.
 type Merge struct {
 	Part   int

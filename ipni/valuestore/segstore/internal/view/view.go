@@ -113,6 +113,26 @@ func (v *View) Each(ctx context.Context, sources []segment.Source, f func(r *seg
 	}
 }
 
+// Copy writes the records of sources, the newest first, without those that are removed, and returns how
+// many. bottom says that there are none below them: deleted ones need not be known any more.
+func (v *View) Copy(ctx context.Context, w *segment.Writer, sources []segment.Source, bottom bool) (n int, err error) {
+	m := segment.NewMerge(sources)
+	removed := v.Removed.Flat()
+	for r := m.Next(); r != nil; r = m.Next() {
+		if n&1023 == 1023 && ctx.Err() != nil {
+			return n, ctx.Err()
+		}
+		if bottom && r.Gone || removed.Has(r.Tag) {
+			continue
+		}
+		if err := w.Add(r); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, m.Err()
+}
+
 // Scan calls f with the records of r in a partition. tables are the records of r, or more, in memory.
 func (v *View) Scan(ctx context.Context, i int, r valuestore.Range, tables []*table.Source, f func(*segment.Record) bool) error {
 	b := v.Bounds(i)
