@@ -25,6 +25,8 @@ func (in *Ingester) Freeze(ctx context.Context) error { return in.setFrozen(ctx,
 func (in *Ingester) Unfreeze(ctx context.Context) error { return in.setFrozen(ctx, false) }
 
 func (in *Ingester) setFrozen(ctx context.Context, frozen bool) error {
+	in.freezing.Lock()
+	defer in.freezing.Unlock()
 	if err := in.state.Batch(ctx, []kv.Op{state.PutFrozen(frozen)}); err != nil {
 		return fmt.Errorf("ingest: freeze: %w", err)
 	}
@@ -38,10 +40,22 @@ func (in *Ingester) setFrozen(ctx context.Context, frozen bool) error {
 	return nil
 }
 
-// noteFrozen has the registry tell where the node stopped to take entries, if that changed.
+// loadFrozen reads whether an operator froze the node, perhaps by another one.
+func (in *Ingester) loadFrozen(ctx context.Context) error {
+	in.freezing.Lock()
+	defer in.freezing.Unlock()
+	frozen, err := in.state.Frozen(ctx)
+	if err != nil {
+		return err
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.frozen = frozen
+	return nil
+}
+
+// noteFrozen has the registry tell where the node stopped to take entries, if that changed. in.freezing is held.
 func (in *Ingester) noteFrozen(ctx context.Context) error {
-	in.noting.Lock()
-	defer in.noting.Unlock()
 	frozen := in.Frozen()
 	if in.noted != nil && *in.noted == frozen {
 		return nil

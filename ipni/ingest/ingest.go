@@ -91,8 +91,8 @@ type Ingester struct {
 
 	running sync.WaitGroup // turns
 
-	noting sync.Mutex
-	noted  *bool // whether the registry tells that the node is frozen
+	freezing sync.Mutex // held while frozen changes with its row, or is read from it; taken before mu
+	noted    *bool      // whether the registry tells that the node is frozen; guarded by freezing
 }
 
 // pause is that the sink or the store failed.
@@ -134,7 +134,9 @@ func (in *Ingester) Run(ctx context.Context) error {
 	for again := true; again; again = sleep(ctx, in.o.Refresh) {
 		err := in.load(ctx, false)
 		if err == nil {
+			in.freezing.Lock()
 			err = in.noteFrozen(ctx)
+			in.freezing.Unlock()
 		}
 		if err != nil && ctx.Err() == nil {
 			in.tracePause(fmt.Errorf("ingest: load state: %w", err))
@@ -155,8 +157,7 @@ func (in *Ingester) load(ctx context.Context, first bool) error {
 	if err := in.lists.Load(ctx); err != nil {
 		return err
 	}
-	frozen, err := in.state.Frozen(ctx)
-	if err != nil {
+	if err := in.loadFrozen(ctx); err != nil {
 		return err
 	}
 	var rows []state.Publisher
@@ -168,7 +169,6 @@ func (in *Ingester) load(ctx context.Context, first bool) error {
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.frozen = frozen
 	now := time.Now()
 	for _, p := range rows {
 		if _, ok := in.tasks[p.ID]; ok {
