@@ -93,22 +93,19 @@ func (c *cluster) mustRun(home string, args ...string) string {
 	return out
 }
 
-// start starts a process that is killed at the end of the test.
-func (c *cluster) start(home string, stdout io.Writer, args ...string) *exec.Cmd {
+// start starts a process. kill, which is called at the end of the test if not before, ends it without a chance to
+// tidy up.
+func (c *cluster) start(home string, stdout io.Writer, args ...string) (kill func()) {
 	c.t.Helper()
 	cmd := c.command(context.Background(), home, args...)
 	cmd.Stdout = stdout
 	must(c.t, cmd.Start())
-	c.t.Cleanup(func() { kill(cmd) })
-	return cmd
-}
-
-// kill ends a process without a chance to tidy up.
-func kill(cmd *exec.Cmd) {
-	if cmd.ProcessState == nil {
+	kill = sync.OnceFunc(func() {
 		cmd.Process.Signal(syscall.SIGKILL)
 		cmd.Wait()
-	}
+	})
+	c.t.Cleanup(kill)
+	return kill
 }
 
 // node is a node that runs, and may be killed and started again.
@@ -117,7 +114,7 @@ type node struct {
 	home string
 
 	mu             sync.Mutex
-	cmd            *exec.Cmd
+	end            func()
 	gateway, admin string
 }
 
@@ -132,7 +129,7 @@ func (c *cluster) node(home string) *node {
 func (n *node) serve() {
 	n.c.t.Helper()
 	out, in := io.Pipe()
-	cmd := n.c.start(n.home, io.MultiWriter(in, n.c.said), "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	end := n.c.start(n.home, io.MultiWriter(in, n.c.said), "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 	lines := bufio.NewScanner(out)
 	found := map[string]string{}
 	late := time.AfterFunc(time.Minute, func() { in.CloseWithError(context.DeadlineExceeded) })
@@ -148,13 +145,13 @@ func (n *node) serve() {
 	go io.Copy(io.Discard, out)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.cmd, n.gateway, n.admin = cmd, found["gateway"], found["admin"]
+	n.end, n.gateway, n.admin = end, found["gateway"], found["admin"]
 }
 
 func (n *node) kill() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	kill(n.cmd)
+	n.end()
 }
 
 func (n *node) url() string {

@@ -92,7 +92,7 @@ func (s *site) source(url string) origin.Source {
 }
 
 func (s *site) tryScan(ctx context.Context, url string) (origin.Scanned, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	return s.indexer.Scan(ctx, s.source(url), nil)
 }
