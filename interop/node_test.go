@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -205,4 +206,18 @@ func (n *node) indexed(c fmt.Stringer) {
 		}
 	}()
 	n.eventually("an advertisement is indexed", func() bool { s = n.adStatus(c); return s.State == "indexed" })
+}
+
+// measure returns the value of a series of the provider index, given as a regular expression; "" if there is none.
+func (n *node) measure(series string) string {
+	n.t.Helper()
+	res, err := http.Get(n.URL["admin"] + "/metrics")
+	must(n.t, err)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	must(n.t, err)
+	if m := regexp.MustCompile(`(?m)^hashstream_ipni_` + series + ` (\S+)$`).FindSubmatch(body); m != nil {
+		return string(m[1])
+	}
+	return ""
 }

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -93,20 +92,8 @@ func TestCompared(t *testing.T) {
 	old.indexed(head)
 	n := newNode(t, finding("indexers", old.URL["gateway"]))
 	fresh := newNode(t, strings.Replace(alone, "[find]", fmt.Sprintf("[find]\ncompare = %q\ncompare_share = 0.5", old.URL["gateway"]), 1))
-	measure := func(n *node, series string) string {
-		t.Helper()
-		res, err := http.Get(n.URL["admin"] + "/metrics")
-		must(t, err)
-		defer res.Body.Close()
-		body, err := io.ReadAll(res.Body)
-		must(t, err)
-		if m := regexp.MustCompile(`(?m)^hashstream_ipni_` + series + ` (\S+)$`).FindSubmatch(body); m != nil {
-			return string(m[1])
-		}
-		return ""
-	}
 	coverage := func(name string) string {
-		return measure(fresh, fmt.Sprintf(`coverage\{against="[^"]*",measure="%s"\}`, name))
+		return fresh.measure(fmt.Sprintf(`coverage\{against="[^"]*",measure="%s"\}`, name))
 	}
 	fresh.eventually("providers are compared", func() bool { return coverage("providers") == "0" })
 	for _, prefix := range []string{"", "encrypted_"} {
@@ -120,13 +107,13 @@ func TestCompared(t *testing.T) {
 	for range 10 {
 		n.get("/multihash/" + mhs[0].B58String())
 	}
-	if got := measure(n, `breaker_open\{kind="indexer",name="[^"]*"\}`); got != "0" {
+	if got := n.measure(`breaker_open\{kind="indexer",name="[^"]*"\}`); got != "0" {
 		t.Errorf("breaker %q", got)
 	}
 	old.kill()
 	n.eventually("its breaker opens", func() bool {
 		n.get("/multihash/" + mhs[0].B58String())
-		return measure(n, `breaker_open\{kind="indexer",name="[^"]*"\}`) == "1"
+		return n.measure(`breaker_open\{kind="indexer",name="[^"]*"\}`) == "1"
 	})
 	if code, _ := fresh.get("/multihash/" + mhs[0].B58String()); code != http.StatusNotFound {
 		t.Errorf("a lookup depends on the index that this one is compared with: %d", code)

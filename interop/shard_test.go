@@ -47,6 +47,9 @@ func TestShards(t *testing.T) {
 	time.Sleep(3 * time.Second) // and after
 	close(stop)
 	load.Wait()
+	if got := nodes[0].measure(`breaker_open\{kind="member",name="node2"\}`); got != "1" && got != "0.5" {
+		t.Errorf("the breaker of the node that was killed is at %q", got)
+	}
 
 	head, second := p.put("second", 1000)
 	nodes[0].indexed(head)
@@ -57,6 +60,10 @@ func TestShards(t *testing.T) {
 	nodes[2].start()
 	nodes[2].eventually("the node that was killed is back", func() bool { return finds(t, nodes[2], second[0]) })
 	found(t, nodes[2], p, "second", second)
+	nodes[0].eventually("its breaker is closed", func() bool {
+		finds(t, nodes[0], second[rand.IntN(len(second))])
+		return nodes[0].measure(`breaker_open\{kind="member",name="node2"\}`) == "0"
+	})
 }
 
 // ready counts the copies of partitions that are in sync.

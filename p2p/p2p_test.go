@@ -124,7 +124,7 @@ func TestForeignPublisher(t *testing.T) {
 // waitStreams waits until all streams of HTTP with a peer have ended: none is left over.
 func waitStreams(t *testing.T, h host.Host, id peer.ID) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		n := 0
 		for _, c := range h.Network().ConnsToPeer(id) {
 			for _, s := range c.GetStreams() {

@@ -42,7 +42,7 @@ func join(tb testing.TB, h *p2p.Host) *p2p.Topic {
 // meet waits until two parties of the topic know of each other.
 func meet(t *testing.T, peers func() []peer.ID) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); len(peers()) == 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); len(peers()) == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("they do not meet")
 		}

@@ -16,7 +16,6 @@ const compareTimeout = 10 * time.Second
 
 // openForeign puts the indexers that the configuration names beside the own index.
 func (s *Service) openForeign() error {
-	s.node.Metrics.Breakers(s.breakers)
 	c := s.config.Find
 	if len(c.Indexers)+len(c.Cascade) == 0 {
 		return nil
@@ -29,14 +28,16 @@ func (s *Service) openForeign() error {
 	return nil
 }
 
-// breakers returns the states of all breakers: of other indexers.
+// breakers returns the states of all breakers: of other indexers, and of the nodes of this one.
 func (s *Service) breakers() []ipniobs.Breaker {
-	if s.foreign == nil {
-		return nil
-	}
 	var all []ipniobs.Breaker
-	for _, b := range s.foreign.Breakers() {
-		all = append(all, ipniobs.Breaker{Kind: "indexer", Name: b.Name, State: b.Breaker})
+	if s.foreign != nil {
+		for _, b := range s.foreign.Breakers() {
+			all = append(all, ipniobs.Breaker{Kind: "indexer", Name: b.Name, State: b.Breaker})
+		}
+	}
+	for _, p := range s.shard.Peers() {
+		all = append(all, ipniobs.Breaker{Kind: "member", Name: p.ID, State: p.Breaker})
 	}
 	return all
 }

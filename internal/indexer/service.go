@@ -120,6 +120,7 @@ func Open(ctx context.Context, c config.Config, n Node) (_ *Service, err error) 
 			return nil, err
 		}
 	}
+	s.node.Metrics.Breakers(s.breakers)
 	return s, nil
 }
 

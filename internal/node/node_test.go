@@ -241,9 +241,9 @@ func packFiles(t testing.TB, c config.Config) []string {
 // eventually waits for something that a node does in the background.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 10 seconds: %s", what)
+			t.Fatalf("not within a minute: %s", what)
 		}
 	}
 }

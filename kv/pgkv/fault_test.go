@@ -84,7 +84,7 @@ func TestCancelStatement(t *testing.T) {
 		}
 		canceled := time.Now()
 		cancel()
-		if err := <-done; !errors.Is(err, context.Canceled) || time.Since(canceled) > 2*time.Second {
+		if err := <-done; !errors.Is(err, context.Canceled) || time.Since(canceled) > 20*time.Second {
 			t.Errorf("%s returns %v, %v after it was canceled", name, err, time.Since(canceled))
 		}
 		for waiting() != 0 {
@@ -145,7 +145,7 @@ func TestOpenSilent(t *testing.T) {
 	defer cancel()
 	began := time.Now()
 	_, err = pgkv.Open(ctx, "postgres://"+l.Addr().String()+"/db?sslmode=disable", nil)
-	if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 2*time.Second {
+	if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 20*time.Second {
 		t.Errorf("Open returns %v after %v", err, time.Since(began))
 	}
 }

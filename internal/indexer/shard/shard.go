@@ -112,6 +112,14 @@ func Open(o Options) (*Shard, error) {
 	return sh, nil
 }
 
+// Peers returns how the nodes that were asked so far answer, none if this one is alone.
+func (sh *Shard) Peers() []router.PeerStatus {
+	if sh.router == nil {
+		return nil
+	}
+	return sh.router.Peers()
+}
+
 // Index returns the index of all nodes, or of this one if it is alone.
 func (sh *Shard) Index() Index {
 	if sh.router != nil {
@@ -142,7 +150,7 @@ func (sh *Shard) dial(m cluster.Member) (cluster.Node, error) {
 	if c, ok := sh.clients[to]; ok {
 		return c, nil
 	}
-	c, err := storehttp.NewClient(m.URL, &storehttp.ClientOptions{CallerOptions: wire.CallerOptions{Header: sh.credentials(m.ID)}})
+	c, err := storehttp.NewClient(m.URL, &storehttp.ClientOptions{CallerOptions: wire.CallerOptions{Header: sh.credentials(m.ID)}, LookupOnce: true})
 	if err == nil {
 		sh.clients[to] = c
 	}

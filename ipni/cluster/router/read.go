@@ -8,12 +8,14 @@ import (
 	"io/fs"
 	"iter"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/multiformats/go-multihash"
 
 	"github.com/hashstream/hashstream/digest"
 	"github.com/hashstream/hashstream/ipni"
+	"github.com/hashstream/hashstream/ipni/breaker"
 	"github.com/hashstream/hashstream/ipni/cluster"
 	"github.com/hashstream/hashstream/ipni/dhash"
 )
@@ -150,6 +152,9 @@ func (q *question) round(v *view, stale error) (answered bool) {
 	}
 	ready := q.inState(v, func(s cluster.State) bool { return s == cluster.Ready })
 	found := q.consult(ready)
+	if found == unknown && q.again() {
+		found = q.consult(ready)
+	}
 	if found != some && q.doubts {
 		q.lenient = true
 		found = q.consult(ready)
@@ -169,6 +174,23 @@ func (q *question) round(v *view, stale error) (answered bool) {
 		q.fail()
 	}
 	return true
+}
+
+// again waits before replicas that failed are asked once more, as a connection can break by itself. It returns false
+// if one of them was given time enough, or is known not to answer.
+func (q *question) again() bool {
+	const pause = 50 * time.Millisecond
+	if slices.ContainsFunc(q.causes, func(err error) bool {
+		return errors.Is(err, breaker.ErrOpen) || errors.Is(err, context.DeadlineExceeded)
+	}) {
+		return false
+	}
+	select {
+	case <-time.After(pause):
+		return true
+	case <-q.ctx.Done():
+		return false
+	}
 }
 
 // inState returns the ways to the replicas in a state, in any order.

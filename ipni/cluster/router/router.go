@@ -202,7 +202,6 @@ func (r *Router) peer(v *view, id string) (*peer, error) {
 type PeerStatus struct {
 	ID      string
 	Breaker breaker.State
-	P95     time.Duration // of the first values of answers; 0 is not known yet
 }
 
 // Peers returns the members that were asked so far, in the order of their ids.
@@ -211,7 +210,7 @@ func (r *Router) Peers() []PeerStatus {
 	defer r.mu.Unlock()
 	var all []PeerStatus
 	for id, p := range r.peers {
-		all = append(all, PeerStatus{id, p.breaker.State(), p.latency.p95()})
+		all = append(all, PeerStatus{id, p.breaker.State()})
 	}
 	slices.SortFunc(all, func(a, b PeerStatus) int { return cmp.Compare(a.ID, b.ID) })
 	return all

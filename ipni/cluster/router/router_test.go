@@ -430,6 +430,26 @@ func TestForeignGarbage(t *testing.T) {
 	})
 }
 
+// A connection that breaks by itself is no failure: replicas are asked once more if none answered.
+func TestAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		rig := newRig(t, "a", "b")
+		r := rig.router(nil)
+		must(t, r.Put(t.Context(), ipni.Group{Context: contextOf(1, 1)}, hashes("x")))
+		for text, n := range map[string]int{"x": 1, "no": 0} {
+			for _, link := range rig.links {
+				link.Cut()
+			}
+			time.AfterFunc(20*time.Millisecond, func() {
+				for _, link := range rig.links {
+					link.Break(clustertest.Fault{})
+				}
+			})
+			want(t, r, text, n)
+		}
+	})
+}
+
 // Breakers open for nodes that do not answer, and close when they do.
 func TestBreaker(t *testing.T) {
 	for _, fault := range []clustertest.Fault{{Err: clustertest.ErrCut, ReadsToo: true}, {Hang: true, ReadsToo: true}, {Hang: true, Deaf: true, ReadsToo: true}} {

@@ -33,12 +33,16 @@ const (
 type ClientOptions struct {
 	wire.CallerOptions
 	Foreign bool // the server is a dhstore: JSON, records of no group, no removal; default false
+	// LookupOnce has lookups end with their first failure, because the caller asks another node then, and wants to
+	// know of it. The default is to send them again.
+	LookupOnce bool
 }
 
 // Client is a store on another node. Writes return when they are durable there (dhstore
 // promises less). They are sent again if the node may have missed them.
 type Client struct {
 	caller  *wire.Caller
+	lookups *wire.Caller
 	reads   *ipnihttp.Client
 	foreign bool
 }
@@ -55,11 +59,15 @@ func NewClient(base string, o *ClientOptions) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	reads, err := ipnihttp.NewClient(base, &ipnihttp.ClientOptions{CallerOptions: o.CallerOptions})
+	lookups, options := caller, o.CallerOptions
+	if o.LookupOnce {
+		lookups, options.Retries = caller.Once(), -1
+	}
+	reads, err := ipnihttp.NewClient(base, &ipnihttp.ClientOptions{CallerOptions: options})
 	if err != nil {
 		return nil, err
 	}
-	return &Client{caller, reads, o.Foreign}, nil
+	return &Client{caller, lookups, reads, o.Foreign}, nil
 }
 
 // Name returns the URL of the node, without credentials.
@@ -81,7 +89,7 @@ func (c *Client) ValueKeys(ctx context.Context, key dhash.Key) iter.Seq2[[]byte,
 	}
 	return func(yield func([]byte, error) bool) {
 		path := "/encrypted/multihash/" + key.Multihash().B58String()
-		for f, err := range c.stream(ctx, path) {
+		for f, err := range c.stream(ctx, c.lookups, path) {
 			if err != nil {
 				yield(nil, err)
 				return
@@ -103,9 +111,9 @@ func (c *Client) ValueKeys(ctx context.Context, key dhash.Key) iter.Seq2[[]byte,
 }
 
 // stream yields the frames of an answer, the last of which must come.
-func (c *Client) stream(ctx context.Context, path string) iter.Seq2[Frame, error] {
+func (c *Client) stream(ctx context.Context, caller *wire.Caller, path string) iter.Seq2[Frame, error] {
 	return func(yield func(Frame, error) bool) {
-		res, err := c.caller.Do(ctx, wire.Call{Method: http.MethodGet, Path: path, Accept: MediaType})
+		res, err := caller.Do(ctx, wire.Call{Method: http.MethodGet, Path: path, Accept: MediaType})
 		if err != nil {
 			yield(Frame{}, present(err))
 			return

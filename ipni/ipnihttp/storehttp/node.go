@@ -20,7 +20,7 @@ import (
 // next one. An export that ends without an error is complete; one that breaks off can be asked for
 // again from the last key on.
 func (c *Client) Export(ctx context.Context, r valuestore.Range) iter.Seq2[Frame, error] {
-	return c.stream(ctx, exportPath(r, ""))
+	return c.stream(ctx, c.caller, exportPath(r, ""))
 }
 
 // ExportSealed yields the records of r in the order of key, value and group. It holds a window of
@@ -29,7 +29,7 @@ func (c *Client) ExportSealed(ctx context.Context, r valuestore.Range) iter.Seq2
 	path := exportPath(r, onlyValues)
 	return func(yield func(cluster.Record, error) bool) {
 		s := window.NewSorter(r)
-		for f, err := range c.stream(ctx, path) {
+		for f, err := range c.stream(ctx, c.caller, path) {
 			if err != nil {
 				yield(cluster.Record{}, err)
 				return
@@ -64,7 +64,7 @@ func (c *Client) ExportMetadata(ctx context.Context, r valuestore.Range) iter.Se
 	path := exportPath(r, onlyMetadata)
 	return func(yield func(cluster.Metadata, error) bool) {
 		order := window.NewMetadataOrder(r)
-		for f, err := range c.stream(ctx, path) {
+		for f, err := range c.stream(ctx, c.caller, path) {
 			if err != nil {
 				yield(cluster.Metadata{}, err)
 				return

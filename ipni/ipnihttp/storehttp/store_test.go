@@ -357,6 +357,37 @@ func TestRetries(t *testing.T) {
 	}
 }
 
+// TestLookupOnce tells at once that a lookup failed, and still sends writes again.
+func TestLookupOnce(t *testing.T) {
+	var calls atomic.Int32
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		calls.Add(1)
+		http.Error(w, "busy", http.StatusServiceUnavailable)
+	}))
+	t.Cleanup(s.Close)
+	for _, once := range []bool{false, true} {
+		c := newClient(t, s.URL, &storehttp.ClientOptions{CallerOptions: wire.CallerOptions{Retries: 2}, LookupOnce: once})
+		for name, call := range map[string]func() error{
+			"values": func() (err error) {
+				for _, err = range c.ValueKeys(t.Context(), dhash.Key{}) {
+				}
+				return err
+			},
+			"metadata": func() error { _, err := c.SealedMetadata(t.Context(), dhash.MetadataKey{}); return err },
+			"put":      func() error { return c.PutSealed(t.Context(), group(1), records(1)) },
+		} {
+			calls.Store(0)
+			want := int32(3)
+			if once && name != "put" {
+				want = 1
+			}
+			if err := call(); err == nil || calls.Load() != want {
+				t.Errorf("once %t: %s was sent %d times, want %d; %v", once, name, calls.Load(), want, err)
+			}
+		}
+	}
+}
+
 // TestStall ends an upload that does not go on.
 func TestStall(t *testing.T) {
 	url := node(t, newMemory(), &storehttp.Options{Authorize: everybody, Idle: 50 * time.Millisecond})

@@ -86,6 +86,13 @@ func NewCaller(base string, o *CallerOptions) (*Caller, error) {
 	return c, nil
 }
 
+// Once returns a caller that makes no further attempts. It shares the connections of c, which is the one to close.
+func (c *Caller) Once() *Caller {
+	once := *c
+	once.o.Retries = -1
+	return &once
+}
+
 // Name returns the server's URL without credentials.
 func (c *Caller) Name() string { return c.name }
 

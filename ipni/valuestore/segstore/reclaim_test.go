@@ -92,7 +92,7 @@ func TestRest(t *testing.T) {
 	tagged(t, s, 1, 10, 1000)
 	until(t, s, "a segment", func(st Stats) bool { return st.Segments > 0 && st.Records == 1010 })
 	logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
-	for end := time.Now().Add(10 * time.Second); len(logs) > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); len(logs) > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
 		logs, err = filepath.Glob(filepath.Join(dir, "*.log")) // it goes after the segment is there
 	}
 	if err != nil || len(logs) > 0 {

@@ -159,7 +159,7 @@ func TestPutInPieces(t *testing.T) {
 	var wg sync.WaitGroup
 	waiting := func(n int) {
 		t.Helper()
-		for end := time.Now().Add(10 * time.Second); s.queue.Len() != n; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(time.Minute); s.queue.Len() != n; time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("%d operations wait, want %d", s.queue.Len(), n)
 			}
