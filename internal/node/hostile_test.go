@@ -139,13 +139,13 @@ func TestBombs(t *testing.T) {
 	if _, err := importCAR(t, n.config, a.bytes); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(began); took > 20*time.Second {
+	if took := time.Since(began); took > 2*time.Minute {
 		t.Errorf("the import took %v", took)
 	}
 	endless := map[string]bool{"&car-dups=y": true, "&dag-scope=entity&car-dups=y": true, "&entity-bytes=1000000000:2000000000&car-dups=y": true}
 	for name, root := range roots {
 		for _, query := range []string{"", "&dag-scope=entity", "&dag-scope=entity&car-dups=y", "&car-dups=y", "&entity-bytes=1000000000:2000000000&car-dups=y", "&entity-bytes=-10:*"} {
-			patience := 20 * time.Second
+			patience := time.Minute
 			if endless[query] {
 				patience = 300 * time.Millisecond
 			}

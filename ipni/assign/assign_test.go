@@ -291,9 +291,11 @@ func TestByHand(t *testing.T) {
 		for i := 10; i < 20; i++ {
 			must(t, table.Add(t.Context(), publisher(i), "b"))
 		}
-		a, b := w.node("a"), w.node("b")
-		defer b.stop()
+		a := w.node("a")
 		defer a.stop()
+		time.Sleep(time.Minute) // in which it follows all
+		b := w.node("b")
+		defer b.stop()
 		holder := func(n int) string {
 			p, err := table.Publisher(t.Context(), publisher(n))
 			must(t, err)

@@ -166,7 +166,7 @@ func (s *situation) must(p *Publisher) bool {
 // spare returns the publishers whose leases this node hands over so that all have the same
 // number of them, give or take one. All nodes come to compatible answers, because they
 // see the same rows. own is what this node holds; what it is about to hand over
-// already, which yielding tells, goes first.
+// already, which yielding tells, goes first, then what prefers the one that gets it.
 func (s *situation) spare(own []*Publisher, yielding map[*Publisher]bool) (list []*Publisher) {
 	count := maps.Clone(s.count)
 	ids := slices.Collect(maps.Keys(count))
@@ -200,9 +200,14 @@ func (s *situation) spare(own []*Publisher, yielding map[*Publisher]bool) (list 
 			return list
 		}
 		if most == s.self {
-			i := slices.IndexFunc(own, func(p *Publisher) bool {
-				return s.may(p, least) && !slices.Contains(p.Pinned, s.self) && !slices.Contains(p.Preferred, s.self)
-			})
+			i := -1
+			for j, p := range own {
+				switch {
+				case !s.may(p, least) || slices.Contains(p.Pinned, s.self) || slices.Contains(p.Preferred, s.self):
+				case i < 0, !yielding[own[i]] && slices.Contains(p.Preferred, least) && !slices.Contains(own[i].Preferred, least):
+					i = j
+				}
+			}
 			if i < 0 {
 				return list
 			}
