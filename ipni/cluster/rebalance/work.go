@@ -90,6 +90,9 @@ func (a *Agent) refill(ctx context.Context, p byte, j *job, from source) error {
 	if err != nil {
 		return err
 	}
+	// The work is over, and its context may be: who sees the row ends what it no longer asks for.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.members.Timing().Write)
+	defer cancel()
 	return a.store.Batch(ctx, []kv.Op{kv.Delete(key)})
 }
 
