@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,6 +32,7 @@ import (
 
 // ingest remembers what it is told.
 type ingest struct {
+	mu        sync.Mutex // held by Announce, which some call twice at once
 	ad        cid.Cid
 	publisher peer.AddrInfo
 	announced int
@@ -41,6 +43,8 @@ type ingest struct {
 }
 
 func (i *ingest) Announce(_ context.Context, c cid.Cid, p peer.AddrInfo) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	i.ad, i.publisher = c, p
 	i.announced++
 	return i.err
