@@ -267,13 +267,16 @@ func (s *Stream) hint(ctx context.Context, p *pending, seen map[cid.Cid]struct{}
 // peekNext returns the link at the end of a chunk in dag-json, if there seems to be one.
 func peekNext(block []byte) cid.Cid {
 	tail := block[max(0, len(block)-160):]
-	const open = `"Next":{"/":"`
-	i := bytes.LastIndex(tail, []byte(open))
-	text, ok := bytes.CutSuffix(bytes.TrimSpace(tail[max(0, i):]), []byte(`"}}`))
-	if i < 0 || !ok {
+	open := []byte(`"Next":{"/":"`)
+	i := bytes.LastIndex(tail, open)
+	if i < 0 {
 		return cid.Undef
 	}
-	next, err := cid.Decode(string(text[len(open):]))
+	text, ok := bytes.CutSuffix(bytes.TrimSpace(tail[i+len(open):]), []byte(`"}}`))
+	if !ok {
+		return cid.Undef
+	}
+	next, err := cid.Decode(string(text))
 	if err != nil {
 		return cid.Undef
 	}
