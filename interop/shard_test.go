@@ -77,7 +77,8 @@ func ready(t *testing.T, nodes []*node) (n int) {
 	return n
 }
 
-// lookUp looks up some of mhs again and again, all of which are there.
+// lookUp looks up some of mhs again and again, all of which are there, and leaves the
+// processors to what goes on meanwhile.
 func lookUp(t *testing.T, n *node, mhs []multihash.Multihash, seed uint64, stop <-chan struct{}) {
 	finder, err := client.New(n.URL["gateway"])
 	if err != nil {
@@ -91,7 +92,7 @@ func lookUp(t *testing.T, n *node, mhs []multihash.Multihash, seed uint64, stop 
 		case <-stop:
 			t.Logf("%d lookups found", hits)
 			return
-		default:
+		case <-time.After(2 * time.Millisecond):
 		}
 		mh := mhs[random.IntN(len(mhs))]
 		switch res, err := finder.Find(t.Context(), mh); {

@@ -1,29 +1,51 @@
 #!/usr/bin/env bash
 # fuzz.sh [TIME]: runs every fuzz target of the module for TIME (10s), on each core
-# another one: a core that links or starts one would else keep the others waiting.
+# another package's: a core that links or starts one would else keep the others waiting.
+#
+# go test -fuzz instruments all that a test imports, so that every dependency is compiled
+# once more, and it links a binary for each target. Here a package is linked once, and
+# what guides the engine is what decodes: this module and the formats' own libraries.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export FUZZ_TIME=${1:-10s}
+FUZZ_TIME=${1:-10s}
+FUZZ_BINS=$(mktemp -d -t hashstream-fuzz.XXXXXX)
+FUZZ_CACHE=$(go env GOCACHE)/fuzz
+export FUZZ_TIME FUZZ_BINS FUZZ_CACHE
+trap 'rm -rf "$FUZZ_BINS"' EXIT
 
-# go test -list prints the names of a package, then its "ok" line.
-targets=$(go test -list '^Fuzz' ./... | awk '
-	/^Fuzz/ { name[n++] = $1 }
-	/^ok/   { for (i = 0; i < n; i++) print $2, name[i]; n = 0 }')
-test -n "$targets" || { echo "fuzz: found no targets" >&2; exit 1; }
-
+package() {
+	import=$(go list "./$1")
+	bin=$FUZZ_BINS/${1//\//.} log=$FUZZ_BINS/${1//\//.}.log
+	instrument=()
+	for decodes in 'github.com/hashstream/...' 'github.com/ipfs/...' 'github.com/ipld/...' 'github.com/multiformats/...'; do
+		instrument+=("-gcflags=$decodes=-d=libfuzzer")
+	done
+	go test -c -vet=off -ldflags=-w "${instrument[@]}" -o "$bin" "./$1"
+	cd "$1"
+	for name in $("$bin" -test.list '^Fuzz'); do
+		target "$name" || return 255 # by which xargs starts no others
+	done
+	rm "$bin"
+}
 target() {
-	log=$(mktemp)
-	trap 'rm -f "$log"' EXIT
-	fuzz() { go test -run '^$' -fuzz "^$2\$" -fuzztime "$FUZZ_TIME" -parallel 1 "$1" >"$log" 2>&1; }
+	fuzz() {
+		"$bin" -test.run '^$' -test.fuzz "^$1\$" -test.fuzztime "$FUZZ_TIME" -test.parallel 1 \
+			-test.fuzzcachedir "$FUZZ_CACHE/$import" >"$log" 2>&1
+	}
 	# On a busy machine the engine may miss its own deadline and call that a
 	# failure of the target: without a failing input, try again.
-	if fuzz "$1" "$2" ||
-		{ grep -q 'context deadline exceeded' "$log" && ! grep -q 'Failing input' "$log" && fuzz "$1" "$2"; }; then
-		echo "fuzz: $1 $2: $(grep -oE 'execs: [0-9]+' "$log" | tail -1)"
+	if fuzz "$1" ||
+		{ grep -q 'context deadline exceeded' "$log" && ! grep -q 'Failing input' "$log" && fuzz "$1"; }; then
+		if grep -q 'without coverage guidance' "$log"; then cat "$log"; return 1; fi
+		echo "fuzz: $import $1: $(grep -oE 'execs: [0-9]+' "$log" | tail -1)"
 	else
 		cat "$log"
-		exit 255 # by which xargs starts no others
+		return 1
 	fi
 }
-export -f target
-xargs -P "$(nproc)" -L 1 bash -c 'set -euo pipefail; target "$@"' fuzz <<<"$targets"
+export -f package target
+
+# Those with the most targets first, so that no core ends long before the other.
+packages=$(git grep -cE '^func Fuzz[A-Z]' -- '*_test.go' | sort -t: -k2nr | sed -E 's|/[^/]*$||' | awk '!seen[$0]++')
+test -n "$packages" || { echo "fuzz: found no targets" >&2; exit 1; }
+xargs -P "$(nproc)" -I{} bash -c 'set -euo pipefail; package "$1"' fuzz {} <<<"$packages"

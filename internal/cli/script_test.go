@@ -54,7 +54,7 @@ func TestScripts(t *testing.T) {
 			); err != nil {
 				return err
 			}
-			e.Vars = append(e.Vars, "HASHSTREAM_HOME="+home, "HOME_DIR="+home, "HASHSTREAM_LOG_FORMAT=text")
+			e.Vars = append(e.Vars, "HASHSTREAM_HOME="+home, "HOME_DIR="+home, "HASHSTREAM_LOG_FORMAT=text", "GORACE="+os.Getenv("GORACE"))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -65,12 +64,15 @@ func Start(t testing.TB, name string) *Server {
 // on its port.
 func (s *Server) Run() {
 	s.t.Helper()
-	_, file, _, _ := runtime.Caller(0)
+	mod, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	args := []string{s.dir}
 	if s.port != "" {
 		args = append(args, s.port)
 	}
-	s.cmd = exec.Command(filepath.Join(filepath.Dir(file), "../../scripts/servers", s.name), args...)
+	s.cmd = exec.Command(filepath.Join(filepath.Dir(string(mod)), "scripts/servers", s.name), args...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var log strings.Builder
 	s.cmd.Stderr = &log

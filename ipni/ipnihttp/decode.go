@@ -71,7 +71,8 @@ func decodeValueKey(line []byte) ([]byte, error) {
 	const before, after = `{"EncryptedValueKey":"`, `"}`
 	var key []byte
 	var err error
-	if text, ok := bytes.CutPrefix(line, []byte(before)); ok && bytes.HasSuffix(text, []byte(after)) {
+	if text, ok := bytes.CutPrefix(line, []byte(before)); ok && bytes.HasSuffix(text, []byte(after)) &&
+		!bytes.ContainsAny(text, "\r\n") { // base64 would skip them, which JSON forbids
 		key, err = base64.StdEncoding.AppendDecode(nil, text[:len(text)-len(after)])
 	}
 	if key == nil || err != nil {

@@ -84,6 +84,7 @@ func FuzzResult(f *testing.F) {
 func FuzzValueKey(f *testing.F) {
 	f.Add(appendKeyLine(nil, make([]byte, 102)))
 	f.Add(jsonappend.Base64(nil, make([]byte, 102)))
+	f.Add(bytes.Replace(appendKeyLine(nil, make([]byte, 102)), []byte("AA"), []byte("A\rA"), 1))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		got, err := decodeValueKey(line)
 		if err != nil {

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# test.sh: runs the tests of every module. Those of bench/ and interop/ wait more than
+# they compute, so they run beside the main module's, and print when those have ended.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+log=$(mktemp -t hashstream-test.XXXXXX)
+set -m # with a process group of its own
+(cd bench && go test ./... && cd ../interop && go test -timeout 20m ./...) >"$log" 2>&1 &
+beside=$!
+set +m
+stop() {
+	trap - EXIT
+	kill -- "-$beside" 2>/dev/null || true
+	wait "$beside" 2>/dev/null || true
+	rm -f "$log"
+}
+trap stop EXIT
+trap 'exit 130' INT TERM
+
+# A process under the race detector sleeps for a second when it ends, for races that
+# come last: a tenth is enough for them, as many short ones run.
+export GORACE=${GORACE:-atexit_sleep_ms=100}
+# Vet is lint's. Three packages at once: many wait, too.
+status=0
+go test -race -vet=off -p 3 -timeout 20m ./... || status=$?
+wait "$beside" || status=$?
+cat "$log"
+exit "$status"
