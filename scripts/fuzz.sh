@@ -22,9 +22,9 @@ package() {
 	done
 	go test -c -vet=off -ldflags=-w "${instrument[@]}" -o "$bin" "./$1"
 	cd "$1"
-	for name in $("$bin" -test.list '^Fuzz'); do
-		target "$name" || return 255 # by which xargs starts no others
-	done
+	names=$("$bin" -test.list '^Fuzz')
+	test -n "$names"
+	for name in $names; do target "$name"; done
 	rm "$bin"
 }
 target() {
@@ -36,16 +36,18 @@ target() {
 	# failure of the target: without a failing input, try again.
 	if fuzz "$1" ||
 		{ grep -q 'context deadline exceeded' "$log" && ! grep -q 'Failing input' "$log" && fuzz "$1"; }; then
-		if grep -q 'without coverage guidance' "$log"; then cat "$log"; return 1; fi
-		echo "fuzz: $import $1: $(grep -oE 'execs: [0-9]+' "$log" | tail -1)"
-	else
-		cat "$log"
-		return 1
+		if ! grep 'without coverage guidance' "$log"; then
+			echo "fuzz: $import $1: $(grep -oE 'execs: [0-9]+' "$log" | tail -1)"
+			return
+		fi
 	fi
+	cat "$log"
+	return 1
 }
 export -f package target
 
 # Those with the most targets first, so that no core ends long before the other.
 packages=$(git grep -cE '^func Fuzz[A-Z]' -- '*_test.go' | sort -t: -k2nr | sed -E 's|/[^/]*$||' | awk '!seen[$0]++')
 test -n "$packages" || { echo "fuzz: found no targets" >&2; exit 1; }
-xargs -P "$(nproc)" -I{} bash -c 'set -euo pipefail; package "$1"' fuzz {} <<<"$packages"
+# After a status of 255 xargs starts no others.
+xargs -P "$(nproc)" -I{} bash -c 'trap "exit 255" ERR; set -eEuo pipefail; package "$1"' fuzz {} <<<"$packages"

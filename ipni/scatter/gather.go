@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"sync"
 	"time"
 
 	"github.com/hashstream/hashstream/ipni"
@@ -128,23 +129,27 @@ func listen[T any](ctx context.Context, t *target, ask func(context.Context, *ta
 		say(event[T]{from: t, end: true, err: err})
 		return
 	}
-	judged := make(chan breaker.Verdict, 2)
-	stop := context.AfterFunc(ctx, func() {
-		v := breaker.None
+	var once sync.Once
+	judge := func(v breaker.Verdict) { once.Do(func() { done(v) }) }
+	left := func() {
 		if errors.Is(context.Cause(ctx), errLate) {
-			v = breaker.Failure
+			judge(breaker.Failure)
+		} else {
+			judge(breaker.None)
 		}
-		judged <- v
-	})
-	go func() { done(<-judged) }()
-	defer stop()
+	}
+	stop := context.AfterFunc(ctx, left)
+	defer func() {
+		stop() // it may not have begun, though the context has ended
+		left()
+	}()
 	for value, err := range ask(ctx, t) {
 		if errors.Is(err, fs.ErrNotExist) {
 			break
 		}
 		if err != nil {
 			if ctx.Err() == nil {
-				judged <- breaker.Failure
+				judge(breaker.Failure)
 			}
 			say(event[T]{from: t, end: true, err: err})
 			return
@@ -153,6 +158,6 @@ func listen[T any](ctx context.Context, t *target, ask func(context.Context, *ta
 			return
 		}
 	}
-	judged <- breaker.Success
+	judge(breaker.Success)
 	say(event[T]{from: t, end: true})
 }
