@@ -3,6 +3,8 @@ SHELL    := /bin/bash
 FUZZTIME ?= 10s
 # For the same binary wherever the tree lies; one flag for all, so that nothing is compiled twice.
 export GOFLAGS += -trimpath
+# What compiles and checks, but not what runs: a fifth faster, for memory that it gives back.
+build lint: export GOGC ?= 400
 
 # need COMMAND PACKAGES: install Debian packages if a command is missing.
 need = command -v $(1) >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(2); }

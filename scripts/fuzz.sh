@@ -20,7 +20,7 @@ package() {
 	for decodes in 'github.com/hashstream/...' 'github.com/ipfs/...' 'github.com/ipld/...' 'github.com/multiformats/...'; do
 		instrument+=("-gcflags=$decodes=-d=libfuzzer")
 	done
-	go test -c -vet=off -ldflags=-w "${instrument[@]}" -o "$bin" "./$1"
+	GOGC=400 go test -c -vet=off -ldflags=-w "${instrument[@]}" -o "$bin" "./$1"
 	cd "$1"
 	names=$("$bin" -test.list '^Fuzz')
 	test -n "$names"
