@@ -76,6 +76,7 @@ func sendRange(ctx context.Context, s *streamer.Streamer, d digest.Digest, w io.
 func checkRange(t *testing.T, s *streamer.Streamer, d digest.Digest, data []byte, off, n int64) {
 	t.Helper()
 	var got bytes.Buffer
+	got.Grow(int(n))
 	if err := sendRange(t.Context(), s, d, &got, off, n); err != nil || !bytes.Equal(got.Bytes(), data[off:off+n]) {
 		t.Errorf("%d bytes from %d: %d bytes, %v", n, off, got.Len(), err)
 	}
@@ -130,6 +131,8 @@ func checkProof(t *testing.T, s *streamer.Streamer, d digest.Digest, data []byte
 		t.Fatalf("proof of %v of %d bytes: %v", r, size, err)
 	}
 	var wire, got bytes.Buffer
+	wire.Grow(int(n + n/8))
+	got.Grow(int(n))
 	sent, err := body.Send(t.Context(), &wire)
 	if want, exact := body.Size(); err != nil || sent != want || !exact || int64(wire.Len()) != want {
 		t.Errorf("proof of %v: sent %d, promised %d, %v", r, sent, want, err)
