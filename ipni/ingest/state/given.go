@@ -46,5 +46,8 @@ func PutContinued(publisher, before peer.ID) kv.Op {
 func DecodeContinued(data []byte) (peer.ID, error) {
 	r := read("continued", data)
 	id := peer.ID(r.bytes(maxText))
+	if id == "" {
+		r.fail() // no node is written as no row
+	}
 	return id, r.end()
 }

@@ -273,6 +273,7 @@ func FuzzRows(f *testing.F) {
 		}
 		f.Add(kind, data)
 	}
+	f.Add(byte('h'), []byte{1, 0}) // nobody
 	f.Fuzz(func(t *testing.T, kind byte, data []byte) {
 		again, _, err := decodeAny(kind, data)
 		if err == nil && kind == 'g' && data[0] == resuming {
