@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 FUZZ_TIME=${1:-10s}
-FUZZ_BINS=$(mktemp -d -t hashstream-fuzz.XXXXXX)
+FUZZ_BINS=$(mktemp -d)
 FUZZ_CACHE=$(go env GOCACHE)/fuzz
 export FUZZ_TIME FUZZ_BINS FUZZ_CACHE
 trap 'rm -rf "$FUZZ_BINS"' EXIT

@@ -3,7 +3,7 @@
 # they compute, so they run beside the main module's, and print when those have ended.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-log=$(mktemp -t hashstream-test.XXXXXX)
+log=$(mktemp)
 set -m # with a process group of its own
 (cd bench && go test ./... && cd ../interop && go test -timeout 20m ./...) >"$log" 2>&1 &
 beside=$!
@@ -18,12 +18,13 @@ trap stop EXIT
 trap 'exit 130' INT TERM
 
 # A process under the race detector sleeps for a second when it ends, for races that
-# come last: a tenth is enough for them, as many short ones run.
+# come last. Many short ones run here: a tenth each.
 export GORACE=${GORACE:-atexit_sleep_ms=100}
 # Vet is lint's. Three packages at once: many wait, too. The compiler is a fifth faster
 # with little garbage collection, of which the tests must know nothing.
 status=0
 GOGC=400 go test -race -vet=off -exec 'env -u GOGC' -p 3 -timeout 20m ./... || status=$?
 wait "$beside" || status=$?
+trap 'rm -f "$log"' EXIT # nothing is left to be stopped
 cat "$log"
 exit "$status"
