@@ -3,6 +3,7 @@ package router_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,19 +15,26 @@ import (
 	"github.com/hashstream/hashstream/ipni/dhash"
 )
 
-// slow removes for so long altogether, but no longer at a time than its caller allows.
+// slow removes for so long altogether, but no longer at a time than its caller allows. A
+// router that gave up at the same moment may call it again before it has returned.
 type slow struct {
 	cluster.Node
-	left time.Duration
+	left atomic.Int64 // nanoseconds
+}
+
+func newSlow(n cluster.Node, d time.Duration) *slow {
+	s := &slow{Node: n}
+	s.left.Store(int64(d))
+	return s
 }
 
 func (s *slow) RemoveSealed(ctx context.Context, provider ipni.ProviderTag, of *dhash.MetadataKey, before uint64) error {
 	start := time.Now()
 	select {
-	case <-time.After(s.left):
+	case <-time.After(time.Duration(s.left.Load())):
 		return s.Node.RemoveSealed(ctx, provider, of, before)
 	case <-ctx.Done():
-		s.left -= time.Since(start)
+		s.left.Add(-int64(time.Since(start)))
 		return ipni.ErrUnfinished
 	}
 }
@@ -35,7 +43,7 @@ func (s *slow) RemoveSealed(ctx context.Context, provider ipni.ProviderTag, of *
 func TestLongRemoval(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		rig := newRig(t, "a", "b")
-		nodes := map[string]*slow{"a": {rig.links["a"], time.Second}, "b": {rig.links["b"], 5 * time.Minute}}
+		nodes := map[string]*slow{"a": newSlow(rig.links["a"], time.Second), "b": newSlow(rig.links["b"], 5*time.Minute)}
 		r := router.New(rig.kv, func(m cluster.Member) (cluster.Node, error) { return nodes[m.ID], nil }, nil)
 		c := contextOf(1, 1)
 		must(t, r.Put(t.Context(), ipni.Group{Context: c, Epoch: 1}, hashes("x")))
