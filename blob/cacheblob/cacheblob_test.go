@@ -447,6 +447,29 @@ func TestBound(t *testing.T) {
 	}
 }
 
+// TestBoundOfMany: the files take no more than the cache may when the last of many that
+// write at once has returned.
+func TestBoundOfMany(t *testing.T) {
+	dir := t.TempDir()
+	in := newSlow()
+	const small, limit = 1 << 10, 16 * 4160
+	c := open(t, dir, cacheblob.Options{Size: limit, PageSize: small})
+	s := c.Wrap("s", in, &cacheblob.WrapOptions{Immutable: true})
+	b := random(small, 1)
+	for round := range 200 {
+		var wg sync.WaitGroup
+		for w := range 8 {
+			key := fmt.Sprint(round, w)
+			put(t, in, key, b)
+			wg.Go(func() { check(t, s, key, b, 0, small) })
+		}
+		wg.Wait()
+		if paths, _ := files(t, dir); len(paths) > 16 {
+			t.Fatalf("%d files after round %d, at most 16 are allowed", len(paths), round)
+		}
+	}
+}
+
 // TestChanged: the new content, or an error; never both.
 func TestChanged(t *testing.T) {
 	in := newSlow()

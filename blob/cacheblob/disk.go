@@ -236,6 +236,7 @@ func (c *Cache) keep(ctx context.Context, at id, h header, payload []byte) {
 	e, err := c.write(at, h, payload)
 	if err == nil {
 		c.index.Set(at, e)
+		c.index.CleanUp() // else what came in during another's eviction would wait for the next page
 		return
 	}
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EROFS) {
