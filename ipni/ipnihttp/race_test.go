@@ -58,7 +58,7 @@ func TestBatchGone(t *testing.T) {
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/multihash", strings.NewReader(`{"Multihashes":[`+strings.Join(list, ",")+`]}`))
 	r.Header.Set("Accept", "application/x-ndjson")
 	h.ServeHTTP(&writes{ResponseRecorder: httptest.NewRecorder(), some: some}, r)
-	if s.calls == 1 || s.calls == len(list) {
+	if s.calls == len(list) { // 1 if the timer was faster than the second lookup
 		t.Errorf("%d lookups for a client that was gone after the first", s.calls)
 	}
 }
