@@ -68,11 +68,13 @@ them over HTTP in a form that every receiver can verify.`,
   hashstream add photos/               store a directory and print its CID
   hashstream serve                     serve it at http://127.0.0.1:8080
   hashstream get CID -o photos         fetch and verify it, here or anywhere`,
+		Version:       app.Version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          app.NoSuchCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.Home, "home", "", "directory of configuration and embedded stores (default: hashstream in the XDG data directory)")
 	flags.StringVar(&a.File, "config", "", "configuration file (default: hashstream.toml in the home)")
