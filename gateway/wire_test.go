@@ -289,11 +289,11 @@ func TestStalled(t *testing.T) {
 }
 
 func TestSlowIsNotStalled(t *testing.T) {
-	const size = 12 << 20
+	const size, idle = 12 << 20, 800 * time.Millisecond
 	for proto, client := range clients(t) {
 		for _, file := range []bool{false, true} {
 			f, c := one("data", &fakeBody{data: strings.Repeat("x", size), size: size, file: file})
-			res, err := client.Get(serve(t, New(f, &Options{IdleTimeout: 150 * time.Millisecond})) + "/ipfs/" + c + "?format=car")
+			res, err := client.Get(serve(t, New(f, &Options{IdleTimeout: idle})) + "/ipfs/" + c + "?format=car")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -302,10 +302,10 @@ func TestSlowIsNotStalled(t *testing.T) {
 				var k int64
 				k, err = io.CopyN(io.Discard, res.Body, 1<<20)
 				n += k
-				time.Sleep(50 * time.Millisecond)
+				time.Sleep(idle / 10)
 			}
 			res.Body.Close()
-			if err != nil || time.Since(began) < 300*time.Millisecond {
+			if err != nil || time.Since(began) < idle {
 				t.Errorf("%s, file %v: %d bytes, %v", proto, file, n, err)
 			}
 		}

@@ -69,6 +69,9 @@ func fields(b []byte, field func(num protowire.Number, kind protowire.Type, v ui
 		if n < 0 {
 			return malformed("%v", protowire.ParseError(n))
 		}
+		if num > protowire.MaxValidNumber { // which ConsumeTag allows for the sake of MessageSet
+			return malformed("field %d: there are no such numbers", num)
+		}
 		b = b[n:]
 		var v uint64
 		var data []byte

@@ -334,6 +334,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(hamt.bytes(2, "\x05").link("0").link("2name").encode())
 	f.Add(message{}.num(1, 1).num(7, 0o755).bytes(8, "\x08\x05\x15\x01\x00\x00\x00").link("x").encode())
 	f.Add(message{}.num(1, 2).bytes(4, "\x07").link("").encode())
+	f.Add(message{}.num(1, 2).num(protowire.MaxValidNumber+1, 1).encode())
 	f.Fuzz(func(t *testing.T, data []byte) {
 		n, err := unixfs.Decode(block.Block{CID: cid.NewCidV1(cid.DagProtobuf, cid.Undef.Hash()), Data: data})
 		if err != nil {
