@@ -314,7 +314,7 @@ func Example() {
 // FuzzContentRange: whatever range a server claims, what is read is the range
 // that was asked for, or an error.
 func FuzzContentRange(f *testing.F) {
-	for _, s := range []string{"bytes 2-4/10", "bytes 0-4/10", "bytes 2-4/*", "bytes */10", "", "bytes 2-9223372036854775807/9223372036854775808"} {
+	for _, s := range []string{"bytes 2-4/10", "bytes\r2-4/10", "bytes 0-4/10", "bytes 2-4/*", "bytes */10", "", "bytes 2-9223372036854775807/9223372036854775808"} {
 		f.Add(s, int64(2), int64(3))
 	}
 	var claim string
@@ -336,7 +336,8 @@ func FuzzContentRange(f *testing.F) {
 		if n > 0 {
 			want = min(want, n)
 		}
-		if exact := fmt.Sprintf("bytes %d-%d/%d", off, off+want-1, size); exact != strings.TrimSpace(s) && len(strings.Trim(s, "bytes 0123456789-/")) != 0 {
+		s = strings.TrimSpace(strings.NewReplacer("\r", " ", "\n", " ").Replace(s)) // as net/http sends it
+		if exact := fmt.Sprintf("bytes %d-%d/%d", off, off+want-1, size); exact != s && len(strings.Trim(s, "bytes 0123456789-/")) != 0 {
 			t.Errorf("Get(%d, %d) accepts %q", off, n, s)
 		}
 		if b, err := io.ReadAll(o); err == nil && int64(len(b)) != want {

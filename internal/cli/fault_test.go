@@ -310,27 +310,38 @@ func (m *machine) stop() {
 func TestInterrupt(t *testing.T) {
 	m := newMachine(t)
 	for _, args := range [][]string{{"add", "-"}, {"pack", "import", "-"}} {
-		c := m.command(t.Context(), args...)
-		in, err := c.StdinPipe() // never written, never closed
-		if err != nil {
-			t.Fatal(err)
+		code, said := m.interrupt(500*time.Millisecond, args...)
+		for wait := time.Second; code == -1 && wait < time.Minute; wait *= 2 { // it had not begun to listen
+			code, said = m.interrupt(wait, args...)
 		}
-		defer in.Close()
-		var stderr bytes.Buffer
-		c.Stderr = &stderr
-		if err := c.Start(); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(500 * time.Millisecond)
-		c.Process.Signal(os.Interrupt)
-		start := time.Now()
-		c.Wait()
-		if code := c.ProcessState.ExitCode(); code != 1 || time.Since(start) > 30*time.Second {
-			t.Errorf("%v: exit code %d after %v", args, code, time.Since(start))
-		}
-		if s := stderr.String(); !strings.HasPrefix(s, "hashstream: interrupted\n") || !strings.Contains(s, "run the same command again") {
-			t.Errorf("%v said %q", args, s)
+		if code != 1 || !strings.HasPrefix(said, "hashstream: interrupted\n") || !strings.Contains(said, "run the same command again") {
+			t.Errorf("%v: exit code %d, said %q", args, code, said)
 		}
 	}
 	m.sound()
+}
+
+// interrupt runs a command, interrupts it after wait, and returns how it ended and what it said.
+func (m *machine) interrupt(wait time.Duration, args ...string) (code int, said string) {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), wait+30*time.Second)
+	defer cancel()
+	c := m.command(ctx, args...)
+	in, err := c.StdinPipe() // never written, never closed
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer in.Close()
+	var stderr bytes.Buffer
+	c.Stderr = &stderr
+	if err := c.Start(); err != nil {
+		m.t.Fatal(err)
+	}
+	time.Sleep(wait)
+	c.Process.Signal(os.Interrupt)
+	c.Wait()
+	if ctx.Err() != nil {
+		m.t.Fatalf("%v goes on after an interrupt", args)
+	}
+	return c.ProcessState.ExitCode(), stderr.String()
 }

@@ -105,7 +105,7 @@ func TestBadMessages(t *testing.T) {
 		if m, err := ad.DecodeMessageJSON([]byte(text)); !errors.Is(err, digest.ErrMismatch) {
 			t.Errorf("%.100s: %v, %v", text, m, err)
 		}
-		if took := time.Since(start); took > 2*time.Second { // base 58 of this length takes several times that
+		if took := time.Since(start); took > 20*time.Second { // base 58 of this length takes minutes
 			t.Errorf("%.100s: took %s", text, took)
 		}
 	}

@@ -314,7 +314,7 @@ func join(t *testing.T, rows kv.Store, timing cluster.Timing, id string) *member
 // TestRebalance gives a second node copies of all partitions over HTTP while there are writes, and then
 // drains the first one.
 func TestRebalance(t *testing.T) {
-	rows, timing := memkv.New(), cluster.Timing{TTL: 6 * time.Second, View: 500 * time.Millisecond, Write: time.Second}
+	rows, timing := memkv.New(), cluster.Timing{TTL: 15 * time.Second, View: 500 * time.Millisecond, Write: 5 * time.Second}
 	model := clustertest.NewStore()
 	rnd := rand.New(rand.NewPCG(5, 5))
 	first := join(t, rows, timing, "a")
