@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -311,10 +312,13 @@ func Example() {
 	// Output: world <nil>
 }
 
+// zeros are those before a number.
+var zeros = regexp.MustCompile(`\b0+([0-9])`)
+
 // FuzzContentRange: whatever range a server claims, what is read is the range
 // that was asked for, or an error.
 func FuzzContentRange(f *testing.F) {
-	for _, s := range []string{"bytes 2-4/10", "bytes\r2-4/10", "bytes 0-4/10", "bytes 2-4/*", "bytes */10", "", "bytes 2-9223372036854775807/9223372036854775808"} {
+	for _, s := range []string{"bytes 2-4/10", "bytes\r2-4/10", "bytes 0-4/10", "bytes 3-5/10", "bytes 2-4/*", "bytes */10", "", "bytes 2-9223372036854775807/9223372036854775808"} {
 		f.Add(s, int64(2), int64(3))
 	}
 	var claim string
@@ -336,8 +340,8 @@ func FuzzContentRange(f *testing.F) {
 		if n > 0 {
 			want = min(want, n)
 		}
-		s = strings.TrimSpace(strings.NewReplacer("\r", " ", "\n", " ").Replace(s)) // as net/http sends it
-		if exact := fmt.Sprintf("bytes %d-%d/%d", off, off+want-1, size); exact != s && len(strings.Trim(s, "bytes 0123456789-/")) != 0 {
+		sent := strings.Trim(strings.NewReplacer("\r", " ", "\n", " ").Replace(s), " \t") // as net/http does it
+		if exact := fmt.Sprintf("bytes %d-%d/%d", off, off+want-1, size); exact != zeros.ReplaceAllString(sent, "$1") {
 			t.Errorf("Get(%d, %d) accepts %q", off, n, s)
 		}
 		if b, err := io.ReadAll(o); err == nil && int64(len(b)) != want {
