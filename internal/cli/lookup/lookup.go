@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -30,8 +29,9 @@ const (
 	ahead       = 8           // contexts that are completed at the same time
 )
 
-// finding is the options of find.
+// finding is what find is asked, and how.
 type finding struct {
+	asked    string // the CID as the user wrote it
 	indexers []string
 	plain    bool
 	asJSON   bool
@@ -61,6 +61,7 @@ with --plain.`,
 			if err != nil {
 				return err
 			}
+			f.asked = args[0]
 			return a.find(cmd.Context(), ds[0], f)
 		},
 	}
@@ -85,9 +86,9 @@ func (a command) find(ctx context.Context, d digest.Digest, f finding) error {
 		}
 	}
 	if err := errors.Join(failures...); err != nil {
-		return app.Failed(err)
+		return app.Hint(app.Failed(err), "name another indexer with --indexer URL")
 	}
-	return app.Hint(fmt.Errorf("find %s: nobody is known to have it: %w", d, fs.ErrNotExist), "what was advertised a moment ago may take some minutes")
+	return app.Hint(app.Absentf("find %s: nobody is known to have it", f.asked), "what was advertised a moment ago may take some minutes")
 }
 
 func (a command) findAt(ctx context.Context, d digest.Digest, url string, f finding) (n int, err error) {
