@@ -75,6 +75,7 @@ them over HTTP in a form that every receiver can verify.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+	root.Flags().Bool("version", false, "print the version")
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.Home, "home", "", "directory of configuration and embedded stores (default: hashstream in the XDG data directory)")
 	flags.StringVar(&a.File, "config", "", "configuration file (default: hashstream.toml in the home)")
